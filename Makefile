@@ -1,0 +1,31 @@
+# Two commands do everything: `make demo` and `make test`. Each sets up .venv when it is missing or out of date.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# One thread a process: on a shared machine two spinning OpenMP threads can be 20x slower than one.
+export OMP_NUM_THREADS ?= 1
+export TOKENIZERS_PARALLELISM := false
+
+.PHONY: demo test lint install clean
+
+demo: $(VENV)/.ready
+	$(BIN)/python examples/arithmetic/train.py --config examples/arithmetic/grpo.yaml $(ARGS)
+
+test: $(VENV)/.ready
+	$(BIN)/lint-imports
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: $(VENV)/.ready
+	$(BIN)/pre-commit run --all-files
+
+install: $(VENV)/.ready
+
+# torch first: the packages that need it then keep the build that is already there.
+$(VENV)/.ready: pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet "torch>=2.11,<2.14"
+	$(BIN)/python -m pip install --quiet --editable ".[dev]"
+	touch $@
+
+clean:
+	rm -rf $(VENV) build *.egg-info

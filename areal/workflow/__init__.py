@@ -1,0 +1,7 @@
+# Copyright 2026 The areal authors
+# SPDX-License-Identifier: Apache-2.0
+"""Rollout workflows."""
+
+from areal.utils.lazy import attach
+
+__getattr__, __dir__, __all__ = attach(__name__, {"RLVRWorkflow": "areal.workflow.rlvr"})
