@@ -5,6 +5,7 @@
 Trainers commit these keys with `StatsLogger.commit`; `areal.utils.progress` and `areal.cli.report` read them.
 Every key is optional for the readers: a missing one leaves its field or plot out, never stops a run or a report.
 A key ends in its unit where it has one (`_s`, `_bytes`); a `_share` lies in [0, 1].
+Steps are zero based everywhere: `global_step` 12 is the 13th update, its policy is version 13.
 This module must never import anything: the report reads it without torch.
 """
 
@@ -15,9 +16,7 @@ from __future__ import annotations
 # ---------------------------------------------------------------------------------------------------------------------
 CONFIG_FILE = "config.yaml"  # resolved config, secrets redacted: `StatsLogger` writes it
 STATS_FILE = "stats.jsonl"  # one flat JSON object a step: `StatsLogger` appends it
-SUMMARY_FILE = (
-    "summary.json"  # `StatsLogger.write_summary(**SUMMARY_FIELDS)` writes it when the run ends, also by an error
-)
+SUMMARY_FILE = "summary.json"  # `StatsLogger.write_summary(**fields)` writes it when the run ends, also by an error
 ROLLOUT_DIR = "rollouts"  # `rollout_dump.dump_step` writes rollouts/step_000012.jsonl
 TRACE_DIR = "perf_tracer"  # `perf_tracer.save` appends perf_tracer/<role>/traces-r<rank>.jsonl
 REPORT_FILE = "report.html"  # `areal report RUN_DIR` writes it
@@ -51,7 +50,7 @@ UNIX_TIME_S = "unix_time_s"
 STEP_S = "timeperf/step"  # wall time of the whole step; the phases below lie inside it
 ROLLOUT_S = "timeperf/rollout"  # trainer blocked in prepare_batch: printed as `wait`
 GENERATION_S = (
-    "rollout/generation_s"  # wall time of this step with >= 1 generation in flight (overlaps): printed as `roll`
+    "rollout/generation_s"  # wall time of this step with a generation in flight (overlaps): printed as `roll`
 )
 TRAIN_PHASES_S = (  # their sum is printed as `train`; commit those that ran
     "timeperf/recompute_logp",
@@ -65,6 +64,17 @@ TRAIN_PHASES_S = (  # their sum is printed as `train`; commit those that ran
 SYNC_S = "timeperf/update_weights"  # printed as `sync`
 SAVE_PHASES_S = ("timeperf/save", "timeperf/checkpoint_for_recover")  # their sum is printed as `save` when >= 0.05 s
 EVAL_S = "timeperf/eval"  # printed as `eval` when the step evaluated
+
+# Names of the perf_tracer spans the time line is drawn from. Trainer phases carry the timing key's last part, so that
+# `stats_tracker.record_timing(n)` and `perf_tracer.trace_scope(n)` take the same n; the step span has args={"step": i}.
+SPAN_STEP = "step"
+SPAN_WAIT = "rollout"  # trainer blocked in prepare_batch
+SPAN_TRAIN = tuple(key.removeprefix("timeperf/") for key in TRAIN_PHASES_S)
+SPAN_SYNC = "update_weights"
+SPAN_SAVE = tuple(key.removeprefix("timeperf/") for key in SAVE_PHASES_S)
+SPAN_EVAL = "eval"
+SPAN_GENERATE = "generate"  # session phase: one generation request of a sample, as the client sees it
+SPAN_REWARD = "reward"  # session phase: one reward call of a sample
 
 # ---------------------------------------------------------------------------------------------------------------------
 # Learning
