@@ -100,7 +100,7 @@ def _rank_main(
         payload = pickle.dumps((True, fn(rank, world_size, *args)))
         if init_method is not None and dist.is_initialized():
             dist.destroy_process_group()
-    except BaseException:  # a rank reports whatever ended it, then exits
+    except BaseException:  # noqa: BLE001 - a rank reports whatever ended it, then exits
         payload = pickle.dumps((False, traceback.format_exc()))
     writer.send_bytes(payload)
     writer.close()

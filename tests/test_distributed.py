@@ -38,7 +38,7 @@ def test_run_ranks_collective_returns_results_in_rank_order(world_size: int):
 
 
 def test_run_ranks_failing_rank_raises_with_its_traceback():
-    with pytest.raises(AssertionError, match="rank 1 raised:(.|\n)*rank one is unwell"):
+    with pytest.raises(AssertionError, match=r"rank 1 raised:(.|\n)*rank one is unwell"):
         run_ranks(_fail_on_rank_one, 2)
 
 
