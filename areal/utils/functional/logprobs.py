@@ -1,0 +1,234 @@
+# Copyright 2026 The areal authors
+# SPDX-License-Identifier: Apache-2.0
+"""Log-probs and entropies of labels under a softmax over the vocabulary, in row chunks with hand-written gradients.
+
+Called by the training engines for every micro-batch. Must never hold a float32 `[T, V]` tensor: with 16 k tokens and a
+vocabulary of 152 k that is 10 GB. Autograd through a loop of slices would: each slice's backward makes a zero gradient
+of full size. The functions here keep one log-normaliser a row and recompute each chunk's softmax in the backward.
+
+For row t with logits z = logits_t / temperature, p = softmax(z), label y:
+    logp = z_y - logsumexp(z),            d logp / dz_v = 1[v = y] - p_v
+    H    = logsumexp(z) - sum_v p_v z_v,  d H / dz_v    = -p_v (log p_v + H)
+Shapes: T tokens, V vocabulary, D hidden size, C rows of a chunk.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+DEFAULT_CHUNK_SIZE = 1024
+
+
+def gather_logprobs(
+    logits: Tensor, labels: Tensor, temperature: float = 1.0, chunk_size: int = DEFAULT_CHUNK_SIZE
+) -> Tensor:
+    """Log-prob of each label: float32 `[T]`.
+
+    Args:
+        logits: `[T, V]`, any floating dtype; not modified.
+        labels: `[T]` integer, in [0, V).
+        temperature: > 0; the logits are divided by it.
+        chunk_size: rows converted to float32 at a time, >= 1.
+    """
+    return gather_logprobs_entropy(logits, labels, temperature, chunk_size)[0]
+
+
+def gather_logprobs_entropy(
+    logits: Tensor, labels: Tensor, temperature: float = 1.0, chunk_size: int = DEFAULT_CHUNK_SIZE
+) -> tuple[Tensor, Tensor]:
+    """Log-prob of each label and entropy of each row, in nats: float32 `[T]` each, both differentiable.
+
+    Arguments as in `gather_logprobs`. The gradient has the dtype of the logits and is written chunk by chunk.
+    """
+    _check(logits.shape[0], labels, temperature, chunk_size)
+    return _GatherLogprobs.apply(logits, labels.long(), float(temperature), chunk_size)
+
+
+def linear_logprobs(
+    hidden: Tensor,
+    weight: Tensor,
+    labels: Tensor,
+    temperature: float = 1.0,
+    chunk_size: int = DEFAULT_CHUNK_SIZE,
+    bias: Tensor | None = None,
+) -> Tensor:
+    """`linear_logprobs_entropy` without the entropy, which costs one more pass over each chunk: float32 `[T]`."""
+    _check(hidden.shape[0], labels, temperature, chunk_size)
+    return _LinearLogprobs.apply(hidden, weight, bias, labels.long(), float(temperature), chunk_size, False)[0]
+
+
+def linear_logprobs_entropy(
+    hidden: Tensor,
+    weight: Tensor,
+    labels: Tensor,
+    temperature: float = 1.0,
+    chunk_size: int = DEFAULT_CHUNK_SIZE,
+    bias: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Log-probs and entropies of `hidden @ weight.T + bias` without ever holding more than C rows of logits.
+
+    Args:
+        hidden: `[T, D]`.
+        weight: `[V, D]`, the dtype of `hidden`.
+        labels: `[T]` integer, in [0, V).
+        temperature: > 0.
+        chunk_size: C, >= 1.
+        bias: `[V]` or None.
+
+    Returns:
+        float32 `[T]` log-probs and float32 `[T]` entropies, both differentiable in hidden, weight and bias. Rows whose
+        upstream gradients are exactly zero (prompts, rejected samples) cost nothing in the backward.
+    """
+    _check(hidden.shape[0], labels, temperature, chunk_size)
+    return _LinearLogprobs.apply(hidden, weight, bias, labels.long(), float(temperature), chunk_size, True)
+
+
+def _check(num_rows: int, labels: Tensor, temperature: float, chunk_size: int) -> None:
+    if labels.shape != (num_rows,):
+        raise ValueError(f"expected one label for each of {num_rows} rows, got labels of shape {tuple(labels.shape)}")
+    if temperature <= 0.0:
+        raise ValueError(f"expected temperature > 0, got {temperature}; greedy decoding has no log-probs to train on")
+    if chunk_size < 1:
+        raise ValueError(f"expected chunk_size >= 1, got {chunk_size}")
+
+
+def _stat_dtype(dtype: torch.dtype) -> torch.dtype:
+    """Dtype of chunk arithmetic: float32, or float64 for float64 inputs (gradient checks)."""
+    return torch.promote_types(dtype, torch.float32)
+
+
+def _reduce_chunk(z_CV: Tensor, labels_C: Tensor, with_entropy: bool) -> tuple[Tensor, Tensor, Tensor | None]:
+    """logp, logsumexp and entropy of a chunk of scaled logits (finite), which is overwritten."""
+    label_logits_C = z_CV.gather(1, labels_C.unsqueeze(1)).squeeze(1)
+    if not with_entropy:
+        lse_C = torch.logsumexp(z_CV, dim=-1)
+        return label_logits_C - lse_C, lse_C, None
+    max_C1 = z_CV.amax(dim=-1, keepdim=True)
+    exp_CV = z_CV.sub_(max_C1).exp()
+    sum_C = exp_CV.sum(dim=-1)
+    log_sum_C = sum_C.log()
+    lse_C = log_sum_C + max_C1.squeeze(1)
+    return label_logits_C - lse_C, lse_C, log_sum_C - torch.linalg.vecdot(exp_CV, z_CV) / sum_C
+
+
+@dataclasses.dataclass(frozen=True)
+class _RowStats:
+    """What the backward knows of each row; `[T]` each, None where the output was not used."""
+
+    labels: Tensor
+    lse: Tensor
+    entropy: Tensor | None
+    grad_logp: Tensor | None
+    grad_entropy: Tensor | None
+
+    def rows_with_gradient(self) -> Tensor:
+        """Indices of the rows whose upstream gradient is not exactly zero."""
+        grads = [grad for grad in (self.grad_logp, self.grad_entropy) if grad is not None]
+        return torch.stack([grad != 0 for grad in grads]).any(dim=0).nonzero().squeeze(1)
+
+    def logit_grad(self, z_CV: Tensor, rows_C: Tensor, temperature: float) -> Tensor:
+        """Gradient of the unscaled logits of some rows; overwrites and returns the chunk of scaled logits."""
+        log_p_CV = z_CV.sub_(self.lse[rows_C].unsqueeze(1))
+        factor_CV: Tensor | None = None
+        if self.grad_entropy is not None and self.entropy is not None:
+            factor_CV = log_p_CV + self.entropy[rows_C].unsqueeze(1)
+            factor_CV.mul_(self.grad_entropy[rows_C].unsqueeze(1))
+        grad_CV = log_p_CV.exp_()
+        if self.grad_logp is None:
+            return grad_CV.mul_(factor_CV).mul_(-1.0 / temperature)
+        grad_logp_C1 = self.grad_logp[rows_C].unsqueeze(1)
+        grad_CV.mul_(grad_logp_C1 if factor_CV is None else factor_CV.add_(grad_logp_C1))
+        grad_CV.scatter_add_(1, self.labels[rows_C].unsqueeze(1), -grad_logp_C1)
+        return grad_CV.mul_(-1.0 / temperature)
+
+
+class _GatherLogprobs(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, logits: Tensor, labels: Tensor, temperature: float, chunk_size: int) -> tuple[Tensor, Tensor]:
+        ctx.set_materialize_grads(False)
+        ctx.temperature, ctx.chunk_size = temperature, chunk_size
+        logp, lse, entropy = (logits.new_empty(logits.shape[0], dtype=_stat_dtype(logits.dtype)) for _ in range(3))
+        for start in range(0, logits.shape[0], chunk_size):
+            rows = slice(start, start + chunk_size)
+            z_CV = logits[rows].to(logp.dtype, copy=True).div_(temperature)
+            logp[rows], lse[rows], entropy[rows] = _reduce_chunk(z_CV, labels[rows], with_entropy=True)
+        ctx.save_for_backward(logits, labels, lse, entropy)
+        return logp, entropy
+
+    @staticmethod
+    @once_differentiable
+    def backward(
+        ctx: Any, grad_logp: Tensor | None, grad_entropy: Tensor | None
+    ) -> tuple[Tensor | None, None, None, None]:
+        if grad_logp is None and grad_entropy is None:
+            return None, None, None, None
+        logits, labels, lse, entropy = ctx.saved_tensors
+        stats = _RowStats(labels, lse, entropy, grad_logp, grad_entropy)
+        grad = torch.zeros_like(logits)
+        for rows_C in stats.rows_with_gradient().split(ctx.chunk_size):
+            z_CV = logits[rows_C].to(lse.dtype).div_(ctx.temperature)
+            grad[rows_C] = stats.logit_grad(z_CV, rows_C, ctx.temperature).to(grad.dtype)
+        return grad, None, None, None
+
+
+class _LinearLogprobs(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        hidden: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        labels: Tensor,
+        temperature: float,
+        chunk_size: int,
+        with_entropy: bool,
+    ) -> tuple[Tensor, Tensor | None]:
+        ctx.set_materialize_grads(False)
+        ctx.temperature, ctx.chunk_size = temperature, chunk_size
+        logp, lse, entropy = (hidden.new_empty(hidden.shape[0], dtype=_stat_dtype(hidden.dtype)) for _ in range(3))
+        for start in range(0, hidden.shape[0], chunk_size):
+            rows = slice(start, start + chunk_size)
+            z_CV = _scaled_logits(hidden[rows], weight, bias, temperature)
+            logp[rows], lse[rows], entropy_C = _reduce_chunk(z_CV, labels[rows], with_entropy)
+            if entropy_C is not None:
+                entropy[rows] = entropy_C
+        entropy = entropy if with_entropy else None
+        ctx.save_for_backward(hidden, weight, bias, labels, lse, entropy)
+        return logp, entropy
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad_logp: Tensor | None, grad_entropy: Tensor | None) -> tuple[Tensor | None, ...]:
+        if grad_logp is None and grad_entropy is None:
+            return (None,) * 7
+        hidden, weight, bias, labels, lse, entropy = ctx.saved_tensors
+        stats = _RowStats(labels, lse, entropy, grad_logp, grad_entropy)
+        grad_hidden = torch.zeros_like(hidden)
+        # Sums over all tokens: float32 also for bfloat16 parameters.
+        grad_weight = torch.zeros_like(weight, dtype=lse.dtype)
+        grad_bias = None if bias is None else torch.zeros_like(bias, dtype=lse.dtype)
+        for rows_C in stats.rows_with_gradient().split(ctx.chunk_size):
+            hidden_CD = hidden[rows_C]
+            z_CV = _scaled_logits(hidden_CD, weight, bias, ctx.temperature)
+            grad_CV = stats.logit_grad(z_CV, rows_C, ctx.temperature)
+            if grad_bias is not None:
+                grad_bias += grad_CV.sum(dim=0)
+            grad_CV = grad_CV.to(hidden.dtype)
+            grad_hidden[rows_C] = grad_CV @ weight
+            if grad_weight.dtype == grad_CV.dtype:
+                grad_weight.addmm_(grad_CV.t(), hidden_CD)
+            else:
+                grad_weight += grad_CV.t() @ hidden_CD
+        grad_bias = None if bias is None or grad_bias is None else grad_bias.to(bias.dtype)
+        return grad_hidden, grad_weight.to(weight.dtype), grad_bias, None, None, None, None
+
+
+def _scaled_logits(hidden_CD: Tensor, weight: Tensor, bias: Tensor | None, temperature: float) -> Tensor:
+    logits_CV = torch.nn.functional.linear(hidden_CD, weight, bias)
+    z_CV = logits_CV.to(_stat_dtype(logits_CV.dtype))
+    return z_CV if temperature == 1.0 else z_CV.div_(temperature)
