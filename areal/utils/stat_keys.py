@@ -14,7 +14,7 @@ from __future__ import annotations
 # ---------------------------------------------------------------------------------------------------------------------
 # Files of a run: paths relative to RUN_DIR = names.log_dir(fileroot, experiment, trial)
 # ---------------------------------------------------------------------------------------------------------------------
-CONFIG_FILE = "config.yaml"  # resolved config, secrets redacted: `StatsLogger` writes it
+CONFIG_FILE = "config.yaml"  # resolved config, secrets redacted: `areal.api.config.save.save_config` writes it
 STATS_FILE = "stats.jsonl"  # one flat JSON object a step: `StatsLogger` appends it
 SUMMARY_FILE = "summary.json"  # `StatsLogger.write_summary(**fields)` writes it when the run ends, also by an error
 ROLLOUT_DIR = "rollouts"  # `rollout_dump.dump_step` writes rollouts/step_000012.jsonl
