@@ -9,6 +9,8 @@ from areal.api.config.algorithm import NormConfig, PPOActorConfig, RejectionSamp
 from areal.api.config.engine import FSDPEngineConfig, MicroBatchSpec, OptimizerConfig, TrainEngineConfig
 from areal.api.config.experiment import BaseExperimentConfig, GRPOConfig, PPOConfig, SFTConfig
 from areal.api.config.generation import GenerationHyperparameters
+from areal.api.config.load import is_dry_run, load_expr_config, parse_cli_args, to_structured_cfg
+from areal.api.config.plan import describe_plan
 from areal.api.config.rollout import InferenceEngineConfig, NativeConfig
 from areal.api.config.run import (
     ClusterSpecConfig,
@@ -26,6 +28,7 @@ from areal.api.config.run import (
     _DatasetConfig,
     _Timer,
 )
+from areal.api.config.save import conf_as_dict, get_py_cmd, save_config
 
 __all__ = [
     "BaseExperimentConfig",
@@ -56,4 +59,12 @@ __all__ = [
     "WandBConfig",
     "_DatasetConfig",
     "_Timer",
+    "conf_as_dict",
+    "describe_plan",
+    "get_py_cmd",
+    "is_dry_run",
+    "load_expr_config",
+    "parse_cli_args",
+    "save_config",
+    "to_structured_cfg",
 ]

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import os
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -34,7 +35,7 @@ def setting(
 
     `factory` replaces `default` for mutable values. `choices` are the only accepted values; `not_here` maps values that
     AReaL files may hold but this release has not to the advice printed with the error. `ge`, `gt`, `le` bound a number
-    (None passes: the field's type says whether None is allowed). A `secret` value never reaches a file.
+    (None passes: the field's type says whether None is allowed). A `secret` value never reaches a file nor a `repr`.
     """
     metadata = {
         "help": help,
@@ -46,7 +47,16 @@ def setting(
     }
     if factory is not None:
         return dataclasses.field(default_factory=factory, metadata=metadata)
-    return dataclasses.field(default=default, metadata=metadata)
+    return dataclasses.field(default=default, repr=not secret, metadata=metadata)
+
+
+REDACTED = "***"
+"""Written in place of a secret."""
+
+
+def secret_or_env(value: str, variable: str) -> str:
+    """The secret itself, or the environment variable's value when it is empty or was redacted in a saved file."""
+    return os.environ.get(variable, "") if value in ("", REDACTED) else value
 
 
 def check_fields(config: Any) -> None:

@@ -11,9 +11,10 @@ from __future__ import annotations
 import dataclasses
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from areal.api.alloc_mode import INFERENCE_BACKENDS, TRAIN_BACKENDS, ModelAllocation
 from areal.api.config.generation import TOP_K_OFF
 from areal.utils.errors import ConfigError
 
@@ -70,6 +71,7 @@ def derive_common(config: SFTConfig | PPOConfig, *, dataset_type: str) -> None:
     """Tokenizer, engine backend and dataset types."""
     config.tokenizer_path = config.tokenizer_path or config.actor.path
     config.actor.backend = config.actor.backend or "fsdp:d1"
+    _check_backend("actor.backend", config.actor.backend, TRAIN_BACKENDS)
     config.train_dataset.type = config.train_dataset.type or dataset_type
     if config.valid_dataset is not None:
         config.valid_dataset.type = config.valid_dataset.type or dataset_type
@@ -80,6 +82,7 @@ def derive_ppo(config: PPOConfig) -> None:
     actor, gconfig = config.actor, config.gconfig
     if config.eval_gconfig is None:
         config.eval_gconfig = gconfig.new()
+    _check_backend("rollout.backend", config.rollout.backend, INFERENCE_BACKENDS)
     config.native.model_path = config.native.model_path or actor.path
     config.rollout.consumer_batch_size = same_or_filled(
         "rollout.consumer_batch_size",
@@ -147,6 +150,14 @@ def check_lengths(config: PPOConfig) -> None:
             "eval_gconfig",
             config.eval_gconfig.max_new_tokens,
             eval_limits,
+        )
+
+
+def _check_backend(path: str, spec: str, backends: Iterable[str]) -> None:
+    allocation = ModelAllocation.from_str(spec)
+    if allocation.backend not in backends:
+        raise ConfigError(
+            f"{path}: expected one of the backends {', '.join(backends)}, got {spec!r}; change the backend"
         )
 
 

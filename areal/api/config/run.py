@@ -7,7 +7,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from areal.api.config.fields import check_fields, setting
+from areal.api.config.fields import check_fields, secret_or_env, setting
 
 
 @dataclass
@@ -60,7 +60,7 @@ class WandBConfig:
 
     mode: str = setting("disabled", "How runs are uploaded.", choices=("disabled", "online", "offline", "shared"))
     wandb_base_url: str = setting("", "Address of the server; empty means the service's own.")
-    wandb_api_key: str = setting("", "API key; better given by the environment variable WANDB_API_KEY.", secret=True)
+    wandb_api_key: str = setting("", "API key; empty takes the environment variable WANDB_API_KEY.", secret=True)
     entity: str | None = setting(None, "User or team that owns the run.")
     project: str | None = setting(None, "Project; None means experiment_name.")
     name: str | None = setting(None, "Name of the run; None means trial_name.")
@@ -71,6 +71,7 @@ class WandBConfig:
     id_suffix: str = setting("train", "End of the run id; `timestamp` puts the time.")
 
     def __post_init__(self) -> None:
+        self.wandb_api_key = secret_or_env(self.wandb_api_key, "WANDB_API_KEY")
         check_fields(self)
 
 

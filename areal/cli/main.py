@@ -1,0 +1,69 @@
+# Copyright 2026 The areal authors
+# SPDX-License-Identifier: Apache-2.0
+"""The console script `areal`: finds the subcommand, loads its module, reports areal's own errors without a traceback.
+
+Must never import torch or a subcommand's module before that subcommand is called.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from areal.api.config.fields import suggestion
+from areal.utils.errors import ArealError, ConfigError
+
+
+@dataclass(frozen=True)
+class Command:
+    """A subcommand: the module whose `main(argv) -> int` runs it, and one line of help."""
+
+    module: str
+    help: str
+
+
+COMMANDS = {
+    "config": Command("areal.cli.config", "check a configuration file and print the plan of the run"),
+    "report": Command("areal.cli.report", "make the HTML report of a run directory"),
+    "train": Command("areal.cli.train", "run a training driver with a configuration file"),
+    "version": Command("areal.cli.version", "print the version of areal and of what it runs on"),
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run `areal COMMAND ...`; returns the exit code: 0 success, 1 failure, 2 wrong usage or configuration."""
+    args = _parser().parse_args(sys.argv[1:] if argv is None else list(argv))
+    if args.command is None:
+        print(_parser().format_help())
+        return 0
+    if args.command not in COMMANDS:
+        hint = suggestion(args.command, COMMANDS) or f" Commands: {', '.join(COMMANDS)}."
+        print(f"areal: no command {args.command!r}.{hint}", file=sys.stderr)
+        return 2
+    try:
+        return importlib.import_module(COMMANDS[args.command].module).main(args.args)
+    except ArealError as error:
+        print(f"areal {args.command}: {error}", file=sys.stderr)
+        return 2 if isinstance(error, ConfigError) else 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    width = max(map(len, COMMANDS))
+    listed = "\n".join(f"  {name:<{width}}  {command.help}" for name, command in COMMANDS.items())
+    parser = argparse.ArgumentParser(
+        prog="areal",
+        description="Asynchronous reinforcement learning of language models.",
+        epilog=f"commands:\n{listed}\n\n`areal COMMAND --help` tells more.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("command", nargs="?", metavar="COMMAND", help="one of the commands below")
+    parser.add_argument("args", nargs=argparse.REMAINDER, metavar="...", help="arguments of the command")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())
