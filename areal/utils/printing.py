@@ -49,7 +49,7 @@ def short_number(value: float, digits: int = 3) -> str:
 
 def short_duration(seconds: float) -> str:
     """`seconds` for people: "8.4s", "3m12s", "2h05m"."""
-    if seconds < 60:
+    if seconds < 59.95:  # what would print as 60.0s is 1m00s
         return f"{seconds:.1f}s"
     minutes, rest = divmod(round(seconds), 60)
     if minutes < 60:
