@@ -27,6 +27,9 @@ logger = getLogger("rollout_dump")
 
 # Per-token columns of a record and the key of the training batch each comes from. `compute_advantages` has moved these
 # keys to prediction alignment (index t describes token t+1); records are token aligned again.
+# A record: {"step", "pick": "best" | "worst", "reward", "task_id", "sample_idx", "truncated", "seqlen", "prompt_len",
+# "prompt", "completion", "ratio_kind", "tokens": {column: [one value a token]}} with the columns "id", "piece" and those
+# of this table that are known, plus "ratio". `areal report` shows whatever columns there are.
 _PREDICTION_COLUMNS = {
     "mask": "loss_mask",
     "behave_logp": "logprobs",
@@ -34,7 +37,9 @@ _PREDICTION_COLUMNS = {
     "logp": "new_logp",  # of the current policy, where the trainer keeps it
     "ref_logp": "ref_logp",
     "advantage": "advantages",
+    "version": "versions",
 }
+_INTEGER_COLUMNS = {"mask": 0, "version": -1}  # value of the first token, which nothing predicts
 # Enough to see a difference of two log-probs; halves the size of the file.
 _DECIMALS = 4
 
@@ -185,11 +190,10 @@ def _token_columns(traj: Mapping[str, Tensor], row: int) -> dict[str, list[Any]]
     for column, key in _PREDICTION_COLUMNS.items():
         if key in traj:
             predicted = traj[key][row, : length - 1].tolist()
-            columns[column] = [0.0, *(round(float(value), _DECIMALS) for value in predicted)]
-    if "mask" in columns:
-        columns["mask"] = [int(value) for value in columns["mask"]]
-    if "versions" in traj:
-        columns["version"] = traj["versions"][row, :length].tolist()
+            if column in _INTEGER_COLUMNS:
+                columns[column] = [_INTEGER_COLUMNS[column], *(int(value) for value in predicted)]
+            else:
+                columns[column] = [0.0, *(round(value, _DECIMALS) for value in predicted)]
     upper, lower = ("logp", "prox_logp") if "logp" in columns else ("prox_logp", "behave_logp")
     if upper in columns and lower in columns:
         columns["ratio"] = [

@@ -28,7 +28,7 @@ def batch() -> dict[str, torch.Tensor]:
         "logprobs": logprobs,
         "prox_logp": logprobs + 0.5,
         "advantages": torch.tensor([[0.0, 2.0, 2.0, 2.0, 0.0], [-1.0, -1.0, 0.0, 0.0, 0.0]]),
-        "versions": torch.tensor([[-1, -1, 3, 3, 4], [-1, 4, 4, -1, -1]]),
+        "versions": torch.tensor([[-1, 3, 3, 4, -1], [4, 4, -1, -1, -1]]),
         "rewards": torch.tensor([1.0, 0.0]),
         "task_ids": torch.tensor([17, 17]),
         "truncated": torch.tensor([False, True]),
