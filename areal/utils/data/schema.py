@@ -48,22 +48,21 @@ def row_lengths(attention_mask: Tensor) -> Tensor:
 
 def kind_of(key: str, value: Any, batch_size: int, seq_len: int) -> Kind:
     """What an entry of a padded batch describes; `ValueError` for shapes that fit neither tokens nor sequences."""
-    if isinstance(value, list):
-        if len(value) != batch_size:
-            raise ValueError(
-                f"{key!r} is a list of {len(value)} items; a list needs one item per sequence: {batch_size}"
-            )
-        return "sequence"
-    if not isinstance(value, Tensor) or value.ndim == 0:
+    if isinstance(value, Tensor):
+        shape = value.shape
+        if not shape:
+            return "shared"
+        if shape[0] == batch_size and (len(shape) == 1 or shape[1] == seq_len):
+            return "sequence" if len(shape) == 1 else "token"
+        raise ValueError(
+            f"{key!r} must be per token [{batch_size}, {seq_len}, ...] or per sequence [{batch_size}], "
+            f"got {list(shape)}; pad or trim it like attention_mask"
+        )
+    if not isinstance(value, list):
         return "shared"
-    if value.ndim == 1 and value.shape[0] == batch_size:
-        return "sequence"
-    if value.ndim >= 2 and tuple(value.shape[:2]) == (batch_size, seq_len):
-        return "token"
-    raise ValueError(
-        f"{key!r} must be per token [{batch_size}, {seq_len}, ...] or per sequence [{batch_size}], "
-        f"got {list(value.shape)}; pad or trim it like attention_mask"
-    )
+    if len(value) != batch_size:
+        raise ValueError(f"{key!r} is a list of {len(value)} items; a list needs one item per sequence: {batch_size}")
+    return "sequence"
 
 
 def kinds_of(data: Mapping[str, Any], batch_size: int, seq_len: int) -> dict[str, Kind]:
