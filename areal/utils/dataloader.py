@@ -114,10 +114,8 @@ class SampleLoader:
 
     def next_sample(self) -> tuple[int, Any]:
         """Issue the next sample: its global index and the item. Never ends; skips what was consumed before a restart."""
-        while self._cursor in self._ahead:
-            self._cursor += 1
-        k = self._cursor
-        self._cursor += 1
+        k = self._next_unconsumed()
+        self._cursor = k + 1
         return k, self[k]
 
     def mark_consumed(self, indices: Iterable[int]) -> None:
@@ -173,14 +171,17 @@ class SampleLoader:
     def _next_indices(self, end: int) -> list[int]:
         """Up to a batch of samples below `end`, issued."""
         indices: list[int] = []
-        while len(indices) < self.batch_size:
-            while self._cursor in self._ahead:
-                self._cursor += 1
-            if self._cursor >= end:
-                break
-            indices.append(self._cursor)
-            self._cursor += 1
+        while len(indices) < self.batch_size and (k := self._next_unconsumed()) < end:
+            indices.append(k)
+            self._cursor = k + 1
         return indices
+
+    def _next_unconsumed(self) -> int:
+        """The first index that was neither issued since the start nor consumed before it."""
+        k = max(self._cursor, self._oldest)
+        while k in self._ahead:
+            k += 1
+        return k
 
     def _order_of(self, epoch: int) -> np.ndarray:
         if self._order is None or self._order[0] != epoch:

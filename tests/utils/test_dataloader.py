@@ -117,7 +117,7 @@ def test_mark_consumed_twice_or_unissued_raises() -> None:
 @pytest.mark.parametrize("other", [loader_of(6), loader_of(5, seed=2), loader_of(5, shuffle=False)])
 def test_load_state_dict_other_stream_raises_with_both_fingerprints(other: SampleLoader) -> None:
     state = loader_of(5).state_dict()
-    with pytest.raises(CheckpointError, match="other data or another order: expected .*content.*, got .*content"):
+    with pytest.raises(CheckpointError, match=r"other data or another order: expected .*content.*, got .*content"):
         other.load_state_dict(state)
 
 
