@@ -33,9 +33,14 @@ _ADVICE = (
 )
 
 
-def die_with_parent() -> None:
-    """Ask the kernel to kill this process when the *thread* that created it ends (Linux; elsewhere nothing happens)."""
+def die_with_parent(parent_pid: int) -> None:
+    """Have the kernel kill this process when the *thread* that created it ends (Linux; elsewhere nothing happens).
+
+    `parent_pid` is the parent as it was at the creation: if it has ended since, this process ends at once.
+    """
     _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent_pid:
+        os.kill(os.getpid(), signal.SIGKILL)
 
 
 def adopt_orphans() -> None:

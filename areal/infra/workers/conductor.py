@@ -66,7 +66,7 @@ class GroupCall:
         self.future.set_running_or_notify_cancel()  # a call that a worker may have started cannot be cancelled
         self.pending = set(frames)
         self.answers: dict[int, Any] = {}
-        self.first_error: Exception | None = None
+        self.first_error: BaseException | None = None
         self.expires_s: float | None = None
         """`time.monotonic()` at which the call has failed; None until its first rank starts it."""
 

@@ -153,11 +153,12 @@ def _fork_one(sock: socket.socket, own_fds: tuple[int, int], status_fds: dict[in
     except (EOFError, ConnectionError):
         return False
     worker_fd, status_fd = fds
+    server_pid = os.getpid()
     pid = os.fork()
     if pid == 0:
         for fd in (sock.fileno(), status_fd, *own_fds, *status_fds.values()):
             os.close(fd)
-        _child(worker_fd, request)
+        _child(server_pid, worker_fd, request)
     os.close(worker_fd)
     status_fds[pid] = status_fd
     with contextlib.suppress(BrokenPipeError):
@@ -165,14 +166,11 @@ def _fork_one(sock: socket.socket, own_fds: tuple[int, int], status_fds: dict[in
     return True
 
 
-def _child(worker_fd: int, request: dict[str, Any]) -> None:
+def _child(server_pid: int, worker_fd: int, request: dict[str, Any]) -> None:
     """Become a worker; never returns."""
     code = 1
     try:
-        parent = os.getppid()
-        die_with_parent()
-        if os.getppid() != parent:
-            return  # the server ended before the kernel knew our wish
+        die_with_parent(server_pid)
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         os.setsid()

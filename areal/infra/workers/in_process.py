@@ -43,12 +43,12 @@ class _Settle:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> bool:
-        if isinstance(error, Exception):
-            error.add_note(f"raised in worker 0 (in process) while running {self._method!r}")
-            fail(self._future, error)
-        elif error is not None:  # sys.exit() in a worker ends the worker, not the controller
+        if isinstance(error, SystemExit):  # sys.exit() in a worker ends the worker, not the controller
             fail(self._future, WorkerDied(f"worker 0 (in process) ended while running {self._method!r}: {error!r}"))
             self.worker_ended = True
+        elif error is not None:
+            error.add_note(f"raised in worker 0 (in process) while running {self._method!r}")
+            fail(self._future, error)
         return True
 
     def result(self, value: Any) -> None:

@@ -50,15 +50,15 @@ class _Answer:
         wire.send(self._sock, wire.encode((OK, value)))
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> bool:
-        if not isinstance(error, Exception) or isinstance(error, BrokenPipeError):
-            return False  # SystemExit and friends end the worker; the controller then reports its death
+        if error is None or isinstance(error, (SystemExit, KeyboardInterrupt, BrokenPipeError)):
+            return False  # these end the worker, and the controller reports its death
         text = "".join(traceback.format_exception(error)).rstrip()
         error.add_note(f"raised in worker {os.environ['RANK']} (pid {os.getpid()}) while {self._doing}; there:\n{text}")
         wire.send(self._sock, _encode_error(error, text))
         return True
 
 
-def _encode_error(error: Exception, text: str) -> wire.Frame:
+def _encode_error(error: BaseException, text: str) -> wire.Frame:
     """The exception itself where it survives pickling, else an `InfraError` with its text."""
     try:
         frame = wire.encode((ERROR, error))
