@@ -33,8 +33,8 @@ from areal.api.config.run import (
 class BaseExperimentConfig:
     """What every experiment has."""
 
-    experiment_name: str = setting("", "Name of the experiment; a part of every output path. Required.")
-    trial_name: str = setting("", "Name of this trial of the experiment. Required.")
+    experiment_name: str = setting("", "Required name of the experiment, a part of every output path.")
+    trial_name: str = setting("", "Required name of this trial of the experiment.")
     cluster: ClusterSpecConfig = setting(factory=ClusterSpecConfig, help="The machine and the root of its files.")
     seed: int = setting(1, "Seed of data order, initialisation and training.", ge=0)
     total_train_epochs: int = setting(1, "Passes over the training data.", unit="epochs", ge=1)
@@ -43,7 +43,7 @@ class BaseExperimentConfig:
     train_dataset: TrainDatasetConfig = setting(factory=TrainDatasetConfig, help="The training data.")
     valid_dataset: ValidDatasetConfig | None = setting(None, "The validation data; None means no evaluation.")
     saver: SaverConfig = setting(factory=SaverConfig, help="Export of HF checkpoints.")
-    evaluator: EvaluatorConfig = setting(factory=EvaluatorConfig, help="Evaluation.")
+    evaluator: EvaluatorConfig = setting(factory=EvaluatorConfig, help="Evaluation on the validation data.")
     stats_logger: StatsLoggerConfig = setting(factory=StatsLoggerConfig, help="Where statistics go.")
     perf_tracer: PerfTracerConfig = setting(factory=PerfTracerConfig, help="Timeline of the run.")
     recover: RecoverConfig = setting(factory=RecoverConfig, help="Checkpoints for resuming.")

@@ -12,7 +12,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
@@ -93,6 +93,9 @@ def _typed(cfg: DictConfig, config_cls: type, keys: _KeyWalk) -> DictConfig:
 
     schema = OmegaConf.structured(config_cls)
     defaults = OmegaConf.create(OmegaConf.to_container(schema))  # untyped, so that unknown keys reach the walk
+    # Merging would silently put the default in place of the placeholder by which a file asks for a value.
+    placeholders = _placeholders(OmegaConf.to_container(cfg), "")
+    keys.problems += [f"{key}: expected a value, got ???; set {key}=..." for key in placeholders]
     try:
         known = keys.walk(OmegaConf.merge(defaults, cfg), config_cls, "")
     except OmegaConfBaseException as error:
@@ -121,9 +124,6 @@ class _KeyWalk:
             where = f"{path}{name}"
             if name not in types:
                 self._judge(node, name, config_cls, where)
-                continue
-            if OmegaConf.is_missing(node, name):
-                self.problems.append(f"{where}: expected a value, got the placeholder ???; set {where}=...")
                 continue
             value, section = node[name], section_class(types[name])
             if section is not None and isinstance(value, DictConfig):
@@ -177,6 +177,14 @@ def _plain(node: DictConfig, name: str) -> Any:
         return OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
     except OmegaConfBaseException:
         return None
+
+
+def _placeholders(values: Mapping[Any, Any], path: str) -> Iterator[str]:
+    for name, value in values.items():
+        if value == "???":
+            yield f"{path}{name}"
+        elif isinstance(value, Mapping):
+            yield from _placeholders(value, f"{path}{name}.")
 
 
 def _build(hint: Any, value: Any, path: str) -> Any:

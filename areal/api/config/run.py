@@ -105,9 +105,9 @@ class StatsLoggerConfig:
     experiment_name: str = setting("", "Name of the experiment; filled from the top level.")
     trial_name: str = setting("", "Name of the trial; filled from the top level.")
     fileroot: str = setting("", "Root of logs; filled from cluster.fileroot.")
-    wandb: WandBConfig = setting(factory=WandBConfig, help="Weights & Biases.")
-    tensorboard: TensorBoardConfig = setting(factory=TensorBoardConfig, help="TensorBoard.")
-    trackio: TrackioConfig = setting(factory=TrackioConfig, help="Trackio.")
+    wandb: WandBConfig = setting(factory=WandBConfig, help="Weights & Biases tracking.")
+    tensorboard: TensorBoardConfig = setting(factory=TensorBoardConfig, help="TensorBoard event files.")
+    trackio: TrackioConfig = setting(factory=TrackioConfig, help="Trackio experiment tracking.")
 
     def __post_init__(self) -> None:
         check_fields(self)

@@ -1,0 +1,79 @@
+# Copyright 2026 The areal authors
+# SPDX-License-Identifier: Apache-2.0
+"""Every config field is documented, enforced and read by somebody."""
+
+import ast
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from areal.api import cli_args
+from areal.api.cli_args import GRPOConfig, SFTConfig, load_expr_config
+from areal.api.config.schema import dotted_keys
+from areal.utils.errors import ConfigError
+
+REPO = Path(__file__).parents[2]
+PACKAGE = REPO / "areal"
+
+CLASSES = sorted(
+    (cls for name, cls in vars(cli_args).items() if isinstance(cls, type) and dataclasses.is_dataclass(cls)),
+    key=lambda cls: cls.__name__,
+)
+FIELDS = [
+    pytest.param(cls, field, id=f"{cls.__name__}.{field.name}") for cls in CLASSES for field in dataclasses.fields(cls)
+]
+
+
+def attribute_reads() -> set[str]:
+    """Names read as an attribute anywhere in the package but in the config classes themselves."""
+    reads = set()
+    for path in PACKAGE.rglob("*.py"):
+        if PACKAGE / "api" / "config" in path.parents:
+            continue
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load):
+                reads.add(node.attr)
+    return reads
+
+
+def test_every_field_is_read_by_the_package():
+    reads = attribute_reads()
+    dead = sorted(
+        {key for root in (GRPOConfig, SFTConfig) for key, _, field in dotted_keys(root) if field not in reads}
+    )
+    assert not dead, f"no code in areal/ reads these settings; use or remove them: {', '.join(dead)}"
+
+
+@pytest.mark.parametrize(("cls", "field"), FIELDS)
+def test_every_field_has_one_sentence_of_help(cls, field):
+    help_text = field.metadata["help"]
+    assert help_text.endswith(".")
+    assert help_text.count(". ") == 0
+    assert len(help_text) >= 15
+
+
+CHOICES = [param for param in FIELDS if param.values[1].metadata["choices"]]
+BOUNDED = [param for param in FIELDS if any(v is not None for v in param.values[1].metadata["bounds"].values())]
+
+
+@pytest.mark.parametrize(("cls", "field"), CHOICES)
+def test_every_choice_is_enforced_at_construction(cls, field):
+    with pytest.raises(ConfigError, match=rf"{field.name}: expected one of .*'no-such-choice'"):
+        cls(**{field.name: "no-such-choice"})
+
+
+@pytest.mark.parametrize(("cls", "field"), BOUNDED)
+def test_every_bound_is_enforced_at_construction(cls, field):
+    too_low = field.metadata["bounds"][">="]
+    value = field.metadata["bounds"][">"] if too_low is None else too_low - 1
+    with pytest.raises(ConfigError, match=rf"{field.name}: expected a number"):
+        cls(**{field.name: value})
+
+
+EXAMPLES = sorted(path for suffix in ("yaml", "yml") for path in (REPO / "examples").rglob(f"*.{suffix}"))
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: str(path.relative_to(REPO)))
+def test_every_example_loads(path):
+    load_expr_config(["--config", str(path)], SFTConfig if "sft" in path.stem else GRPOConfig)
