@@ -203,12 +203,16 @@ class Judge:
 class MyConfig(GRPOConfig):
     judge: Judge = dataclasses.field(default_factory=Judge)
     reward_fn_path: str = "mine"
+    judges: list[Judge] = dataclasses.field(default_factory=list)
+    by_task: dict[str, Judge] = dataclasses.field(default_factory=dict)
 
 
 def test_users_own_subclass_loads_with_its_sections(load):
     config = load("judge.weights=[1,2.5]", "reward_fn_path=other", cls=MyConfig)
     assert config.judge == Judge(weights=[1.0, 2.5])
     assert config.reward_fn_path == "other"
+    config = load("judges=[{url: a}]", "by_task.math.url=b", cls=MyConfig)
+    assert (config.judges, config.by_task) == ([Judge("a")], {"math": Judge("b")})
     with pytest.raises(ConfigError, match=r"judge\.ulr.*'judge\.url'"):
         load("judge.ulr=x", cls=MyConfig)
 

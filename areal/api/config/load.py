@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from areal.api.config import retired
 from areal.api.config.overrides import apply_overrides, compose_defaults
-from areal.api.config.schema import did_you_mean, field_types, is_optional, section_class, type_name
+from areal.api.config.schema import did_you_mean, element_type, field_types, is_optional, section_class, type_name
 from areal.utils.errors import ConfigError
 from areal.utils.logging import getLogger
 
@@ -189,9 +189,13 @@ def _placeholders(values: Mapping[Any, Any], path: str) -> Iterator[str]:
 
 def _build(hint: Any, value: Any, path: str) -> Any:
     """Build the dataclasses of `hint` from plain data, children first; check errors carry the dotted path."""
-    cls = section_class(hint)
-    if cls is None or not isinstance(value, Mapping):
+    cls, element = section_class(hint), element_type(hint)
+    if isinstance(value, list):
+        return [_build(element, item, f"{path}{index}.") for index, item in enumerate(value)]
+    if not isinstance(value, Mapping):
         return value
+    if cls is None:
+        return {key: _build(element, item, f"{path}{key}.") for key, item in value.items()}
     values = {name: _build(sub, value[name], f"{path}{name}.") for name, sub in field_types(cls).items()}
     try:
         return cls(**values)

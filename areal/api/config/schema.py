@@ -32,6 +32,14 @@ def section_class(hint: Any) -> type | None:
     return None
 
 
+def element_type(hint: Any) -> Any:
+    """The type of the elements of a list, or of the values of a dict; None where the type does not say."""
+    for candidate in _union_members(hint):
+        if typing.get_origin(candidate) in (list, dict):
+            return typing.get_args(candidate)[-1]
+    return None
+
+
 def is_optional(hint: Any) -> bool:
     """Whether the type includes None."""
     return type(None) in _union_members(hint)
