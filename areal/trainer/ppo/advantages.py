@@ -49,10 +49,9 @@ def compute_advantages(
 ) -> dict[str, Tensor]:
     """Advantages of one padded batch; a collective over `reduce_group` for batch-level normalisation.
 
-    1. `shaped = clip((r + overlong_penalty + bias) * scaling)`, then `reward_norm` with the actual group sizes.
-    2. The outcome lands on the last *trained* prediction (fault A1: the last real token may be a tool's output), and is
-       0 for truncated samples with `mask_no_eos_with_zero`.
-    3. `reward_t = outcome_t - kl_ctl * KL(π || π_ref)_t`, then GAE, then `adv_norm`.
+    1. `score = reward_norm(clip((r + overlong_penalty + bias) * scaling))`, 0 if truncated with `mask_no_eos_with_zero`;
+    2. `reward_t = score - kl_ctl * KL(π || π_ref)_t`, the score on the last *trained* prediction only (fault A1: the last
+       real token may be a tool's output); 3. GAE; 4. `adv_norm`.
 
     Args:
         data: rollout batch `[B, S]` with `loss_mask`, `logprobs`, `rewards` `[B]`; where needed `versions`, `turn_ids`,

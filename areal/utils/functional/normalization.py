@@ -28,7 +28,7 @@ class Normalization:
 
     Level of the mean and of the std, each: "batch" (all ranks together), "group" (rows of one prompt), None (off).
     - mean: masked mean of the level's entries. With `mean_leave1out` the mean of the *other* entries,
-      `(sum - x) / (count - 1)` (RLOO, Ahmadian et al. 2024, eq. 6); a group of one row is its own baseline, so gives 0.
+      `(sum - x) / (count - 1)` (RLOO, Ahmadian et al. 2024); a group of one row is its own baseline, so gives 0.
     - std: `sqrt(sum (x - mean)^2 / (count - 1))`, `/ count` when not `std_unbiased`; 1 where undefined (one entry, or
       one row). Without a mean it is the uncentred second moment.
     - eps is added only when `std_level` is set.
@@ -116,11 +116,10 @@ class _Totals:
         self._reduce_group = reduce_group
 
     def __call__(self, level: str | None, x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Sum of `x` (0 where invalid), number of valid entries and number of rows in the scope of each row."""
+        """Sum of `x` (0 where invalid), number of valid entries and number of rows that have one, in the scope of each row."""
         num_rows = x.shape[0]
-        per_row = torch.stack(
-            [x.reshape(num_rows, -1).sum(1), mask.reshape(num_rows, -1).sum(1), x.new_ones(num_rows)], 1
-        )
+        counts = mask.reshape(num_rows, -1).sum(1).to(x.dtype)
+        per_row = torch.stack([x.reshape(num_rows, -1).sum(1), counts, (counts > 0).to(x.dtype)], 1)
         if level == "batch":
             scope = all_reduced(per_row.sum(0), self._reduce_group).expand(num_rows, 3)
         else:

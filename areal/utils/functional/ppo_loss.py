@@ -2,7 +2,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """The clipped policy-gradient loss behind PPO, GRPO, DAPO, RLOO, Dr.GRPO, GSPO and the decoupled objective.
 
-Called by `areal.trainer.ppo.loss`. A pure function: it returns the loss and what may be logged, and records nothing.
+Called by `areal.trainer.ppo.loss`. Pure: it returns the loss and what may be logged, and records nothing.
+With ρ = π_θ / π_p, A the advantage, w = π_p / π_b (decoupled objective, Fu et al. 2025 (AReaL), eq. 5; 1 if π_p is π_b):
+- `l = w * max(-A ρ, -A clip(ρ, 1 - eps_clip, 1 + eps_clip_higher))` (PPO, Schulman et al. 2017, eq. 7; an upper bound
+  of its own is DAPO's clip-higher, Yu et al. 2025, eq. 10);
+- dual clip (Ye et al. 2020): `l = w * min(max(...), c_clip * |A|)` bounds the loss of A < 0, ρ >> 1;
+- sequence level (GSPO, Zheng et al. 2025, eq. 7): ρ is the geometric mean of the ratios of a sequence, A the mean of its
+  advantages; so is w without a filter.
+Filtered tokens leave the numerator only: the denominator counts tokens (or sequences) before filtering, so the loss does
+not depend on how a batch was cut into micro-batches.
 """
 
 from __future__ import annotations
@@ -37,16 +45,7 @@ def ppo_actor_loss_fn(
     use_behave_weight: bool = True,
     reduction: str = "token",
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """Clipped surrogate with an importance factor for off-policy data.
-
-    With ρ = π_θ / π_p, A the advantage and w = π_p / π_b (AReaL, Fu et al. 2025, eq. 5; w = 1 when π_p is π_b):
-    - `l = w * max(-A ρ, -A clip(ρ, 1 - eps_clip, 1 + eps_clip_higher))` (PPO, Schulman et al. 2017, eq. 7; a separate
-      upper bound is DAPO's clip-higher, Yu et al. 2025, eq. 10);
-    - dual clip (Ye et al. 2020, eq. 5): `l = min(l, c_clip * |A|)` before w, bounds the loss of A < 0, ρ >> 1;
-    - sequence level (GSPO, Zheng et al. 2025, eq. 7): ρ is the geometric mean of the ratios of a sequence, A the mean of
-      its advantages, and so is w without a filter.
-    Filtered tokens leave the numerator only: the denominator counts tokens (sequences) before filtering, so the loss
-    does not depend on how a batch was cut into micro-batches.
+    """Clipped surrogate with an importance factor for off-policy data; the formulas are in the module docstring.
 
     Args:
         logprobs: current policy, with gradient; `[B, S]` or packed `[T]`, prediction aligned like all of them.
@@ -70,27 +69,23 @@ def ppo_actor_loss_fn(
     sequence_level = importance_sampling_level == "sequence"
     segments = Segments(logprobs, cu_seqlens) if sequence_level or reduction == "sequence" else None
 
+    ratio_segments = segments if sequence_level else None
+
     log_ratio = torch.where(loss_mask, logprobs.float() - proximal_logprobs.detach().float(), 0)
+    ratio = _ratio(log_ratio, loss_mask, ratio_segments)
     advantages = advantages.detach().float()
     if sequence_level:
-        ratio = torch.where(loss_mask, segments.spread(segments.mean(log_ratio, loss_mask)).exp(), 0)
         advantages = segments.spread(segments.mean(advantages, loss_mask))
-    else:
-        ratio = torch.where(loss_mask, log_ratio.exp(), 0)
 
-    kept, weight, filtered_fraction = _behave_weight(
-        proximal_logprobs, old_logprobs, loss_mask, cu_seqlens, rejection_sampling, segments if sequence_level else None
-    )
+    log_behave = log_behave_ratio(proximal_logprobs, old_logprobs, loss_mask)
+    kept, weight, filtered_fraction = loss_mask, _ratio(log_behave, loss_mask, ratio_segments), log_behave.new_zeros(())
+    if rejection_sampling is not None:
+        filtered = apply_rejection_sampling(proximal_logprobs, old_logprobs, loss_mask, cu_seqlens, rejection_sampling)
+        kept, weight = filtered.loss_mask, filtered.behave_imp_weight
+        filtered_fraction = filtered.filtered_fraction
+
     upper = 1 + (eps_clip if eps_clip_higher is None else eps_clip_higher)
-    unclipped = -advantages * ratio
-    clipped = -advantages * ratio.clamp(1 - eps_clip, upper)
-    loss_t = torch.maximum(unclipped, clipped)
-    clip_mask = (unclipped < clipped) & loss_mask
-    dual_clip_mask = torch.zeros_like(loss_mask)
-    if c_clip is not None:
-        bound = c_clip * advantages.abs()
-        dual_clip_mask = (bound < loss_t) & loss_mask
-        loss_t = torch.minimum(loss_t, bound)
+    loss_t, is_clipped, is_dual_clipped = _clipped_surrogate(advantages, ratio, 1 - eps_clip, upper, c_clip)
     if use_behave_weight:
         loss_t = loss_t * weight
 
@@ -98,9 +93,9 @@ def ppo_actor_loss_fn(
         "loss": loss_t,
         "importance_weight": ratio,
         "approx_kl": log_ratio,
-        "clip_mask": clip_mask,
-        "dual_clip_mask": dual_clip_mask,
-        "behave_approx_kl": log_behave_ratio(proximal_logprobs, old_logprobs, loss_mask),
+        "clip_mask": is_clipped & loss_mask,
+        "dual_clip_mask": is_dual_clipped & loss_mask,
+        "behave_approx_kl": log_behave,
         "behave_imp_weight": weight,
         "behave_mask": kept,
         "filtered_fraction": filtered_fraction,
@@ -121,22 +116,25 @@ def _check(loss_mask: Tensor, c_clip: float | None, level: str, reduction: str) 
         raise ValueError(f"expected c_clip > 1 (dual clip bounds the loss by c_clip * |A|), got {c_clip}")
 
 
-def _behave_weight(
-    proximal_logprobs: Tensor,
-    old_logprobs: Tensor,
-    loss_mask: Tensor,
-    cu_seqlens: Tensor | None,
-    rejection_sampling: RejectionSamplingConfig | None,
-    segments: Segments | None,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Kept tokens, weight π_p / π_b of each (0 elsewhere) and filtered fraction."""
-    if rejection_sampling is not None:
-        result = apply_rejection_sampling(proximal_logprobs, old_logprobs, loss_mask, cu_seqlens, rejection_sampling)
-        return result.loss_mask, result.behave_imp_weight, result.filtered_fraction
-    log_ratio = log_behave_ratio(proximal_logprobs, old_logprobs, loss_mask)
+def _ratio(log_ratio: Tensor, loss_mask: Tensor, segments: Segments | None) -> Tensor:
+    """Probability ratio of each token, or the geometric mean of its sequence; 0 outside the mask."""
     if segments is not None:
         log_ratio = segments.spread(segments.mean(log_ratio, loss_mask))
-    return loss_mask, torch.where(loss_mask, log_ratio.exp(), 0), log_ratio.new_zeros(())
+    return torch.where(loss_mask, log_ratio.exp(), 0)
+
+
+def _clipped_surrogate(
+    advantages: Tensor, ratio: Tensor, lower: float, upper: float, c_clip: float | None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Loss of each token, and where the clip and the dual clip decided it."""
+    unclipped = -advantages * ratio
+    clipped = -advantages * ratio.clamp(lower, upper)
+    loss_t = torch.maximum(unclipped, clipped)
+    is_clipped = unclipped < clipped
+    if c_clip is None:
+        return loss_t, is_clipped, torch.zeros_like(is_clipped)
+    bound = c_clip * advantages.abs()
+    return torch.minimum(loss_t, bound), is_clipped, bound < loss_t
 
 
 def _reduce(loss_t: Tensor, kept: Tensor, loss_mask: Tensor, segments: Segments | None) -> Tensor:

@@ -45,10 +45,9 @@ def _naive(x, mask, sizes, config):
     starts = [sum(sizes[:i]) for i in range(len(sizes))]
 
     def scope(level, i):
-        if level == "batch":
-            return range(len(rows))
         start, size = next((s, n) for s, n in zip(starts, sizes) if s <= i < s + n)
-        return range(start, start + size)
+        members = range(len(rows)) if level == "batch" else range(start, start + size)
+        return [k for k in members if any(valid[k])]
 
     def mean_of(i, j):
         if config.mean_level is None:
