@@ -1,0 +1,156 @@
+# Copyright 2026 The areal authors
+# SPDX-License-Identifier: Apache-2.0
+"""The fast runner: Archon's decoder over a slot KV cache. Made by `model_loading`, driven by the scheduler.
+
+Never samples and never knows about requests. Dimensions: R rows, S tokens a row, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from areal.engine.native.checkpoint import check_headers, dtype_of, read_headers, read_tensors
+from areal.engine.native.kv_cache import DecodeAttention, ExtendAttention, PrefillAttention, SlotKVCache
+from areal.engine.native.runner import ModelInfo, Prefix, PreparedWeights
+from areal.experimental.models.archon.decoder import Decoder
+from areal.experimental.models.archon.weight_map import WeightMap
+from areal.utils.checksum import weights_checksum
+
+PREFILL_TOKENS = 8192
+"""Padded tokens of one prefill call: enough to fill the cores, small enough to bound the activations."""
+EXTEND_SCORES = 2**24
+"""Query-key pairs of one extension call, which materialises a mask of that size."""
+
+
+class ArchonRunner:
+    """See `runner.Runner`."""
+
+    def __init__(self, decoder: Decoder, weight_map: WeightMap, info: ModelInfo, device: torch.device) -> None:
+        """`decoder` may lie on the meta device; `load` or `apply_weights` gives it its first weights."""
+        args = decoder.args
+        self.info = info
+        self.device = device
+        self.checksum = ""
+        self._dtype = decoder.norm.weight.dtype
+        self._decoder = decoder
+        self._weight_map = weight_map
+        self._hf_shapes = {name: tuple(t.shape) for name, t in weight_map.to_hf(decoder.state_dict())}
+        self._cache = SlotKVCache(
+            num_layers=args.num_layers,
+            num_kv_heads=args.num_kv_heads,
+            head_dim=args.head_dim,
+            dtype=self._dtype,
+            device=device,
+        )
+        self._lengths_R = torch.zeros(0, dtype=torch.long)
+
+    def prefill(self, prompts: Sequence[tuple[int, ...]]) -> list[Prefix]:
+        """See `Runner.prefill`; prompts of similar length share a call."""
+        computed: dict[int, Prefix] = {}
+        for chunk in _chunks(prompts):
+            attend = PrefillAttention()
+            tokens_BS, lengths = self._pad([prompts[i] for i in chunk])
+            hidden_BSE = self._decoder.hidden(tokens_BS, None, attend)
+            last = torch.tensor(lengths, device=self.device) - 1
+            logits_BV = self._decoder.head(hidden_BSE[torch.arange(len(chunk), device=self.device), last]).float()
+            for row, i in enumerate(chunk):
+                kv = (attend.kv(row, lengths[row]),)
+                computed[i] = Prefix(tokens=prompts[i], logits=logits_BV[row].clone(), kv=kv)
+        return [computed[i] for i in range(len(prompts))]
+
+    def append(self, prefixes: Sequence[Prefix]) -> None:
+        """See `Runner.append`; a prefix that repeats is copied to all its rows at once."""
+        first = self._lengths_R.shape[0]
+        lengths = torch.tensor([len(p.tokens) for p in prefixes])
+        self._lengths_R = torch.cat((self._lengths_R, lengths))
+        self._cache.reserve(len(self._lengths_R), int(self._lengths_R.max()) + 1)
+        rows_of: dict[int, list[int]] = {}
+        for row, prefix in enumerate(prefixes):
+            rows_of.setdefault(id(prefix), []).append(row)
+        for rows in rows_of.values():
+            self._cache.write_prefix([first + row for row in rows], prefixes[rows[0]].kv[0])
+
+    def decode(self, tokens_R: Tensor) -> Tensor:
+        """See `Runner.decode`."""
+        longest = int(self._lengths_R.max())
+        self._cache.reserve(len(self._lengths_R), longest + 1)
+        lengths_R = self._lengths_R.to(self.device)
+        attend = DecodeAttention(self._cache, lengths_R, longest)
+        logits_R1V = self._decoder(tokens_R[:, None], lengths_R[:, None], attend)
+        self._lengths_R = self._lengths_R + 1
+        return logits_R1V[:, 0].float()
+
+    def retain(self, order: Sequence[int]) -> None:
+        """See `Runner.retain`. Rows that stay in place cost nothing; rows that swap places are not expected."""
+        moves = [(old, new) for new, old in enumerate(order) if old != new]
+        if moves:
+            sources, targets = [old for old, _ in moves], [new for _, new in moves]
+            self._cache.move(sources, targets, int(self._lengths_R[sources].max()))
+        self._lengths_R = self._lengths_R[list(order)]
+
+    def rebuild(self, prefixes: Sequence[Prefix], suffixes: Sequence[Sequence[int]]) -> None:
+        """See `Runner.rebuild`. The suffixes of many rows are computed together on top of the shared prompts."""
+        self._lengths_R = self._lengths_R[:0]
+        self._cache.clear()
+        if not prefixes:
+            return
+        self.append(prefixes)
+        new_tokens = max(len(s) for s in suffixes)
+        if new_tokens == 0:
+            return
+        total = int(self._lengths_R.max()) + new_tokens
+        self._cache.reserve(len(prefixes), total)
+        rows_per_call = max(1, EXTEND_SCORES // (new_tokens * total))
+        for first in range(0, len(prefixes), rows_per_call):
+            tokens_BS, _ = self._pad(suffixes[first : first + rows_per_call], new_tokens)
+            starts_B = self._lengths_R[first : first + rows_per_call].to(self.device)
+            positions_BS = starts_B[:, None] + torch.arange(new_tokens, device=self.device)
+            self._decoder.hidden(tokens_BS, positions_BS, ExtendAttention(self._cache, first, positions_BS))
+        self._lengths_R = self._lengths_R + torch.tensor([len(s) for s in suffixes])
+
+    def read_weights(self, directory: Path) -> PreparedWeights:
+        """See `Runner.read_weights`.
+
+        The checksum is of the converted tensors mapped back to HF names and the dtypes of the files: it equals the
+        writer's only if our parameters hold the same numbers.
+        """
+        headers = read_headers(directory)
+        check_headers(headers, self._hf_shapes)
+        self._weight_map.check_names(list(headers))
+        state = self._weight_map.from_hf(read_tensors(headers))
+        state = {name: tensor.to(self._dtype) for name, tensor in state.items()}
+        exported = ((name, tensor.to(dtype_of(headers[name]))) for name, tensor in self._weight_map.to_hf(state))
+        return PreparedWeights(payload=state, checksum=weights_checksum(exported))
+
+    def apply_weights(self, weights: PreparedWeights) -> None:
+        """See `Runner.apply_weights`; copies in place, or moves in when the parameters are still on the meta device."""
+        if self._decoder.norm.weight.is_meta:
+            self._decoder.load_state_dict(weights.payload, strict=True, assign=True)
+            self._decoder.to(self.device).requires_grad_(False)
+        else:
+            self._decoder.load_state_dict(weights.payload, strict=True)
+        self.checksum = weights.checksum
+
+    def _pad(self, rows: Sequence[Sequence[int]], width: int = 0) -> tuple[Tensor, list[int]]:
+        """Right-padded int64 `[B, S]` on the device, and the lengths."""
+        lengths = [len(row) for row in rows]
+        tokens_BS = torch.zeros(len(rows), max(width, *lengths), dtype=torch.long)
+        for i, row in enumerate(rows):
+            tokens_BS[i, : lengths[i]] = torch.tensor(row, dtype=torch.long)
+        return tokens_BS.to(self.device), lengths
+
+
+def _chunks(prompts: Sequence[tuple[int, ...]]) -> Iterator[list[int]]:
+    """Indices of prompts in calls of at most `PREFILL_TOKENS` padded tokens, similar lengths together."""
+    chunk: list[int] = []
+    for i in sorted(range(len(prompts)), key=lambda i: len(prompts[i])):
+        if chunk and (len(chunk) + 1) * len(prompts[i]) > PREFILL_TOKENS:
+            yield chunk
+            chunk = []
+        chunk.append(i)
+    if chunk:
+        yield chunk
