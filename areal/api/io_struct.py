@@ -88,11 +88,15 @@ class ModelResponse:
 
 @dataclass(frozen=True)
 class FinetuneSpec:
-    """Size of a training run in samples; steps derive from it (incomplete last batches are dropped)."""
+    """Size of a training run in samples; steps derive from it (incomplete last batches are dropped).
+
+    `max_train_steps` ends a run before its last epoch does; LR schedules span the steps that are really done.
+    """
 
     total_train_epochs: int
     dataset_size: int
     train_batch_size: int
+    max_train_steps: int | None = None
 
     @property
     def steps_per_epoch(self) -> int:
@@ -102,7 +106,8 @@ class FinetuneSpec:
     @property
     def total_train_steps(self) -> int:
         """Training steps of the whole run."""
-        return self.total_train_epochs * self.steps_per_epoch
+        steps = self.total_train_epochs * self.steps_per_epoch
+        return steps if self.max_train_steps is None else min(steps, self.max_train_steps)
 
 
 @dataclass(frozen=True)

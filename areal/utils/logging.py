@@ -8,17 +8,30 @@ import logging
 import os
 import sys
 from pathlib import Path
+from typing import TextIO
 
 _ROOT = "areal"
 _FORMAT = "(AReaL) %(asctime)s.%(msecs)03d %(name)s %(levelname)s: %(message)s"
 _DATE_FORMAT = "%Y%m%d-%H:%M:%S"
 
 
+class _StderrHandler(logging.StreamHandler):
+    """Writes to whatever `sys.stderr` is at that moment: tests and notebooks replace it."""
+
+    @property
+    def stream(self) -> TextIO:
+        return sys.stderr
+
+    @stream.setter
+    def stream(self, value: TextIO) -> None:
+        """The stream is never kept."""
+
+
 def getLogger(name: str | None = None, level: int | None = None) -> logging.Logger:  # noqa: N802 - public name of the contract
     """Return the logger `areal.<name>`; the level of new roots comes from `AREAL_LOG_LEVEL` (default INFO)."""
     root = logging.getLogger(_ROOT)
     if not root.handlers:
-        handler = logging.StreamHandler(sys.stderr)
+        handler = _StderrHandler()
         handler.setFormatter(logging.Formatter(_FORMAT, _DATE_FORMAT))
         root.addHandler(handler)
         root.setLevel(os.environ.get("AREAL_LOG_LEVEL", "INFO").upper())

@@ -237,3 +237,12 @@ def test_parse_cli_args_and_to_structured_cfg_give_typed_values_without_objects(
 def test_is_dry_run_reads_the_flag_wherever_it_stands():
     assert is_dry_run(["--config", "x", "--dry-run", "a=b"])
     assert not is_dry_run(["--config", "x", "a=--dry-run2"])
+
+
+def test_dry_run_prints_the_plan_and_ends_the_process(tmp_path, capsys):
+    file = tmp_path / "c.yaml"
+    file.write_text("experiment_name: e\ntrial_name: t\nactor: {path: m}\n")
+    with pytest.raises(SystemExit) as ended:
+        load_expr_config(["--config", str(file), "--dry-run"], SFTConfig)
+    assert ended.value.code == 0
+    assert "# Processes" in capsys.readouterr().out

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import sys
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from areal.api.config import retired
 from areal.api.config.overrides import apply_overrides, compose_defaults
+from areal.api.config.plan import describe_plan
 from areal.api.config.schema import did_you_mean, element_type, field_types, is_optional, section_class, type_name
 from areal.utils.errors import ConfigError
 from areal.utils.logging import getLogger
@@ -47,6 +49,7 @@ def load_expr_config(argv: Sequence[str], config_cls: type[ConfigT]) -> tuple[Co
 
     `argv` is `[script.py] --config FILE [--dry-run] [key=value | +key=value | ++key=value | ~key ...]`. Any valid key of
     `config_cls` may be overridden, present in the file or not. Raises `ConfigError` naming the full dotted key.
+    With `--dry-run` it prints `describe_plan(config)` and ends the process, so that every driver has a dry run.
     """
     from omegaconf import OmegaConf
 
@@ -59,6 +62,9 @@ def load_expr_config(argv: Sequence[str], config_cls: type[ConfigT]) -> tuple[Co
     keys.log_ignored()
     for warning in caught:
         logger.warning("%s", warning.message)
+    if is_dry_run(argv):
+        sys.stdout.write(describe_plan(config) + "\n")
+        raise SystemExit(0)
     return config, path
 
 
