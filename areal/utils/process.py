@@ -15,6 +15,7 @@ import re
 import signal
 import sys
 from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 
 _PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
@@ -41,6 +42,14 @@ def die_with_parent(parent_pid: int) -> None:
     _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent_pid:
         os.kill(os.getpid(), signal.SIGKILL)
+
+
+def guarded(argv: Sequence[str]) -> list[str]:
+    """A command line that runs `argv` such that it dies with the thread that starts it; argv keeps its process id.
+
+    Runs this file as a script, with the standard library only: `argv` may belong to another Python environment.
+    """
+    return [sys.executable, "-I", "-S", __file__, str(os.getpid()), *argv]
 
 
 def adopt_orphans() -> None:
@@ -166,3 +175,8 @@ def _advice(returncode: int | None, log_text: str, oom_kills_before: int | None)
     if returncode == -signal.SIGTERM:
         return "someone asked it to stop; a job scheduler does so at the end of its time limit"
     return "read the log; its last lines follow"
+
+
+if __name__ == "__main__":  # see `guarded`
+    die_with_parent(int(sys.argv[1]))
+    os.execvp(sys.argv[2], sys.argv[2:])

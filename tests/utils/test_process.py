@@ -60,10 +60,9 @@ def test_kill_tree_of_an_ended_process_is_quiet() -> None:
 
 
 GUARDED = f"""
-import os, subprocess, sys, time
-guard = "from areal.utils.process import die_with_parent; import os, sys; die_with_parent(int(sys.argv[1])); os.execv(sys.argv[2], sys.argv[2:])"
-child = subprocess.Popen([sys.executable, "-c", guard, str(os.getpid()), *{SLEEPER!r}])
-print(child.pid, flush=True)
+import subprocess, time
+from areal.utils.process import guarded
+print(subprocess.Popen(guarded({SLEEPER!r})).pid, flush=True)
 time.sleep(600)
 """
 
