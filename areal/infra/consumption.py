@@ -120,15 +120,18 @@ class ConsumptionQueue:
     def take(self, count: int) -> list[RolloutTask]:
         """Remove the oldest `count` finished tasks; call when `is_ready`."""
         taken: list[RolloutTask] = []
-        kept: list[RolloutTask] = []
-        for task in self._order:
-            if task.state is TaskState.DONE and len(taken) < count:
+        running: list[RolloutTask] = []
+        position = 0
+        while len(taken) < count:
+            task = self._order[position]
+            position += 1
+            if task.state is TaskState.DONE:
                 task.state = TaskState.CONSUMED
                 taken.append(task)
-            elif task.state in (TaskState.RUNNING, TaskState.DONE):
-                kept.append(task)
-        self._reset(kept)
-        self.num_done -= len(taken)
+            elif task.state is TaskState.RUNNING:
+                running.append(task)
+        self._reset(running + self._order[position:])
+        self.num_done -= count
         return taken
 
     def drop_if(self, condition: Callable[[RolloutTask], bool]) -> list[RolloutTask]:

@@ -98,7 +98,7 @@ class RolloutCore:
 
         Tasks in flight from an earlier source are consumed first; only new tasks come from `source`.
         """
-        if not source.is_dynamic:
+        if self._source is not None and self._source.is_dynamic and not source.is_dynamic:
             self._drop_held()
         self._source = source
         self._wake.set()
@@ -190,11 +190,17 @@ class RolloutCore:
             self._wake.clear()
             if self._source is not None:
                 self.staleness.spend_skipped_batches()
-            while not self.is_paused and self.waiters.failure is None and self.staleness.get_capacity() > 0:
-                task = self._inputs.popleft() if self._inputs else self._pull()
-                if task is None:
-                    break
-                self._admit(task)
+            while not self.is_paused and self.waiters.failure is None and self._admit(self.staleness.get_capacity()):
+                pass
+
+    def _admit(self, capacity: int) -> int:
+        """Start up to `capacity` tasks; returns how many there were to start."""
+        for num_started in range(capacity):
+            task = self._inputs.popleft() if self._inputs else self._pull()
+            if task is None:
+                return num_started
+            self._start(task)
+        return max(0, capacity)
 
     def _pull(self) -> RolloutTask | None:
         source = self._source
@@ -204,7 +210,7 @@ class RolloutCore:
         self.staleness.on_rollout_enqueued()
         return RolloutTask(index, data, source.episode, source)
 
-    def _admit(self, task: RolloutTask) -> None:
+    def _start(self, task: RolloutTask) -> None:
         task.seq, task.version, task.state = self._num_admitted, self._version(), TaskState.RUNNING
         self._num_admitted += 1
         self.staleness.on_rollout_submitted()

@@ -36,11 +36,13 @@ class RolloutStats:
             flat = np.concatenate([array.ravel() for array in versions_BL])
             flat = flat[flat >= 0]
             self._on_versions(version, versions_BL, flat)
+        truncated = [traj["truncated"].numpy() for traj in trajectories if "truncated" in traj]
+        if truncated:
+            self._num_truncated += int(np.count_nonzero(np.concatenate(truncated)))
         for traj in trajectories:
-            self._num_sequences += len(traj["input_ids"])
-            if "truncated" in traj:
-                self._num_truncated += int(np.count_nonzero(traj["truncated"].numpy()))
-            if "rewards" in traj and len(traj["rewards"]) > 1:
+            group_size = traj["input_ids"].shape[0]
+            self._num_sequences += group_size
+            if group_size > 1 and "rewards" in traj:
                 rewards = traj["rewards"].numpy()
                 self._num_groups += 1
                 self._num_flat_groups += bool((rewards == rewards[0]).all())

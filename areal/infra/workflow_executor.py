@@ -4,7 +4,7 @@
 
 One asyncio loop in one thread runs every episode; a call crosses the thread boundary once per batch, not per episode.
 Inference engines own an executor; trainers call it through them. It must never run user code on the caller's thread, nor
-touch the sample stream from two threads at once: the loop draws samples, the caller marks them consumed.
+mark samples consumed except while the caller waits in prepare_batch, so that the caller may save the stream's state.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 
 from areal.api.engine_api import AcceptFn, InferenceEngine, SampleStream, Trajectory
@@ -188,11 +189,7 @@ class WorkflowExecutor:
             episode = partial(self._run_episode, runnable, resolve_accept_fn(should_accept_fn))
             source = SampleSource(dataloader, episode, dynamic_bs)
             self._source, self._source_key = source, key
-        taken = self._loop.run(self._core.next_batch(source, batch_size))
-        _mark_consumed(taken)
-        self._stats.on_batch(taken.version, taken.tasks)
-        self._arrange(taken.tasks)
-        return [task.trajectory for task in taken.tasks if task.trajectory is not None]
+        return self._loop.run(self._take_batch(source, batch_size))
 
     def pause(self) -> None:
         """Start no more tasks; running ones go on and are harvested."""
@@ -213,6 +210,13 @@ class WorkflowExecutor:
     def export_stats(self) -> dict[str, float]:
         """Outcomes, staleness and shape of the batches since the last export; gauges of now."""
         return self._loop.call(self._stats.export, self._core)
+
+    async def _take_batch(self, source: SampleSource, count: int) -> list[Trajectory]:
+        taken = await self._core.next_batch(source, count)
+        _mark_consumed(taken)
+        self._stats.on_batch(taken.version, taken.tasks)
+        self._arrange(taken.tasks)
+        return [task.trajectory for task in taken.tasks if task.trajectory is not None]
 
     def _make_core(self) -> RolloutCore:
         return RolloutCore(
@@ -252,7 +256,8 @@ class WorkflowExecutor:
     ) -> EpisodeResult:
         context = WorkflowContext(self._is_eval, task_id)
         workflow_context.set(context)
-        perf_tracer.set_task_id(task_id)
+        if perf_tracer.is_configured():
+            perf_tracer.set_task_id(task_id)
         trajectory = await workflow.arun_episode(self._engine, data)
         if trajectory is None:
             return EpisodeResult(Outcome(context.rejection or Outcome.REJECTED), None, context.member_errors)
@@ -260,7 +265,7 @@ class WorkflowExecutor:
             check_trajectory_format(trajectory)
         if accept is not None and not accept(trajectory):
             return EpisodeResult(Outcome.REJECTED, None, context.member_errors)
-        trajectory["task_ids"] = torch.full((len(trajectory["input_ids"]),), task_id)
+        trajectory["task_ids"] = torch.from_numpy(np.full(trajectory["input_ids"].shape[0], task_id))
         if self._dump is not None:
             self._dump(trajectory, task_id, self._is_eval)
         return EpisodeResult(Outcome.SCORED, trajectory, context.member_errors)
