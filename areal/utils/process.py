@@ -44,6 +44,11 @@ def die_with_parent(parent_pid: int) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
 
+def signal_when_parent_ends(number: signal.Signals) -> None:
+    """Have the kernel send a signal when the thread that created this process ends (Linux); `os.getppid` tells the rest."""
+    _prctl(_PR_SET_PDEATHSIG, number)
+
+
 def guarded(argv: Sequence[str]) -> list[str]:
     """A command line that runs `argv` such that it dies with the thread that starts it; argv keeps its process id.
 

@@ -13,6 +13,7 @@ A broken group answers every call with the error that broke it.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import selectors
 import signal
@@ -114,7 +115,6 @@ class Conductor:
         self._selector.register(self._wake_read, selectors.EVENT_READ, lambda: os.read(self._wake_read, 4096))
         for worker in workers:
             worker.sock.settimeout(_STALL_S)
-            # the order matters: an answer that came just before the worker ended is still an answer
             self._selector.register(worker.sock, selectors.EVENT_READ, lambda w=worker: self._on_answer(w))
             self._selector.register(worker.process.status_fd, selectors.EVENT_READ, lambda w=worker: self._on_end(w))
         self._thread = threading.Thread(target=self._run, name=f"areal-{name}-conductor", daemon=True)
@@ -161,11 +161,10 @@ class Conductor:
             self._shut_down()
 
     def _poll(self, timeout_s: float | None) -> None:
-        for key, _ in sorted(self._selector.select(timeout_s), key=lambda event: event[0].fd in self._status_fds()):
+        status_fds = {worker.process.status_fd for worker in self.workers}
+        # an answer that came just before the worker ended is still an answer
+        for key, _ in sorted(self._selector.select(timeout_s), key=lambda event: event[0].fd in status_fds):
             key.data()
-
-    def _status_fds(self) -> set[int]:
-        return {worker.process.status_fd for worker in self.workers}
 
     def _next_expiry_s(self) -> float | None:
         expiries = [call.expires_s for call in self._calls if call.expires_s is not None]
@@ -256,7 +255,8 @@ class Conductor:
             busy = worker.current.method if worker.current else "nothing"
             return f"{head} has not started it; it runs {busy!r}"
         size = worker.log_path.stat().st_size
-        os.kill(pid, signal.SIGUSR1)  # faulthandler writes all stacks to the log
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGUSR1)  # faulthandler writes all stacks to the log
         give_up_s = time.monotonic() + _STACK_DUMP_S
         while worker.log_path.stat().st_size == size and time.monotonic() < give_up_s:
             time.sleep(0.01)
@@ -310,10 +310,8 @@ class Conductor:
 
     def _kill(self, worker: RemoteWorker) -> None:
         if not worker.ended:
-            try:
+            with contextlib.suppress(ProcessLookupError):
                 os.kill(worker.process.pid, signal.SIGKILL)
-            except ProcessLookupError:
-                logger.debug("worker %s-%d ended while it was being killed", self._name, worker.rank)
 
 
 def _fresh(error: InfraError) -> InfraError:

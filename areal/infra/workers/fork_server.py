@@ -5,7 +5,7 @@
 `ForkServer` (controller side) starts it with exec, so the controller may have threads; the server itself has one thread and
 does nothing but fork and reap, so it always sees the controller's end at once. Against `multiprocessing`'s fork server:
 it never runs the user's script a second time, it dies with the controller although its children live, and it adopts and
-kills whatever its workers leave behind. Chain of death: controller -> (pipe EOF) -> server -> (PDEATHSIG) -> workers.
+kills whatever its workers leave behind. Chain of death: controller -> (signal, pipe EOF) -> server -> (PDEATHSIG) -> workers.
 It must never initialise an accelerator, since forked children could not use it.
 """
 
@@ -29,7 +29,7 @@ from typing import Any
 
 from areal.infra.workers import wire, worker_main
 from areal.utils.errors import InfraError
-from areal.utils.process import adopt_orphans, describe_exit, die_with_parent
+from areal.utils.process import adopt_orphans, describe_exit, die_with_parent, signal_when_parent_ends
 
 PRELOAD = ("torch", "torch._dynamo", "torch.distributed.checkpoint", "torch.distributed.fsdp", "safetensors.torch")
 """Slow imports that every worker needs. The first optimizer or `fully_shard` imports `torch._dynamo` (2-3 s a rank)."""
@@ -62,7 +62,7 @@ class ForkServer:
         self._sock, theirs = socket.socketpair()
         # NVML answers torch.cuda.is_available() without initialising CUDA, which a preloaded module might otherwise do
         env = os.environ | {"PYTORCH_NVML_BASED_CUDA_CHECK": "1"}
-        code = f"import sys; sys.path[:] = {sys.path!r}; from {__name__} import serve; serve({theirs.fileno()})"
+        code = f"import sys; sys.path[:] = {sys.path!r}; from {__name__} import serve; serve({theirs.fileno()}, {os.getpid()})"
         self._process = subprocess.Popen(
             [sys.executable, "-c", code],
             pass_fds=[theirs.fileno()],
@@ -117,21 +117,24 @@ class ForkServer:
         )
 
 
-def serve(fd: int) -> None:
-    """Body of the server process: fork on request, reap, report, clean up; ends when the controller closes `fd`."""
+def serve(fd: int, controller_pid: int) -> None:
+    """Body of the server process: fork on request, reap, report, clean up; ends when the controller has ended."""
     sock = socket.socket(fileno=fd)
     adopt_orphans()
     wakeup_read, wakeup_write = os.pipe()
     os.set_blocking(wakeup_read, False)
     os.set_blocking(wakeup_write, False)
-    signal.signal(signal.SIGCHLD, lambda *_: None)  # a handler is needed for the wake-up byte to be written
+    for number in (signal.SIGCHLD, signal.SIGUSR1):
+        signal.signal(number, lambda *_: None)  # a handler is needed for the wake-up byte to be written
     signal.set_wakeup_fd(wakeup_write, warn_on_full_buffer=False)
+    # EOF alone would not do: a process that the controller forked (a reward pool) holds the other end of the socket too
+    signal_when_parent_ends(signal.SIGUSR1)
     for name in PRELOAD:
         importlib.import_module(name)
     gc.collect()
     gc.freeze()  # the collector of a child would otherwise touch, hence copy, every inherited page
     status_fds: dict[int, int] = {}
-    while True:
+    while os.getppid() == controller_pid:
         readable, _, _ = select.select([sock, wakeup_read], [], [])
         if wakeup_read in readable:
             with contextlib.suppress(BlockingIOError):
@@ -172,7 +175,8 @@ def _child(server_pid: int, worker_fd: int, request: dict[str, Any]) -> None:
     try:
         die_with_parent(server_pid)
         signal.set_wakeup_fd(-1)
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        for number in (signal.SIGCHLD, signal.SIGUSR1):
+            signal.signal(number, signal.SIG_DFL)
         os.setsid()
         os.environ.clear()
         os.environ.update(request["env"])
@@ -182,10 +186,8 @@ def _child(server_pid: int, worker_fd: int, request: dict[str, Any]) -> None:
         code = 0
     except SystemExit as exit_:
         code = exit_.code if isinstance(exit_.code, int) else int(exit_.code is not None)
-    except BrokenPipeError:
-        code = 0  # the controller closed the connection while we answered
     finally:
-        if (error := sys.exception()) is not None and not isinstance(error, BrokenPipeError):
+        if (error := sys.exception()) is not None:
             sys.excepthook(type(error), error, error.__traceback__)
         sys.stdout.flush()
         sys.stderr.flush()

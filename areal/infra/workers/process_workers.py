@@ -76,6 +76,7 @@ class ProcessWorkers:
         for rank in range(self._num_workers):
             ours, theirs = socket.socketpair()
             log_path = self.log_dir / f"{name}-{rank}.log"
+            log_path.touch()
             rank_env = env | {"RANK": str(rank), "LOCAL_RANK": str(rank)}
             process = server.spawn(theirs, env=rank_env, log_path=log_path, num_threads=num_threads)
             theirs.close()

@@ -47,15 +47,22 @@ class _Answer:
     def send(self, value: Any) -> None:
         """Answer with a value; must be the last statement of the body."""
         self._doing += " (sending its result)"
-        wire.send(self._sock, wire.encode((OK, value)))
+        _send(self._sock, wire.encode((OK, value)))
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> bool:
-        if error is None or isinstance(error, (SystemExit, KeyboardInterrupt, BrokenPipeError)):
+        if error is None or isinstance(error, (SystemExit, KeyboardInterrupt)):
             return False  # these end the worker, and the controller reports its death
         text = "".join(traceback.format_exception(error)).rstrip()
         error.add_note(f"raised in worker {os.environ['RANK']} (pid {os.getpid()}) while {self._doing}; there:\n{text}")
-        wire.send(self._sock, _encode_error(error, text))
+        _send(self._sock, _encode_error(error, text))
         return True
+
+
+def _send(sock: socket.socket, frame: wire.Frame) -> None:
+    try:
+        wire.send(sock, frame)
+    except ConnectionError:
+        raise SystemExit(0) from None  # the controller is gone: nobody wants the answer
 
 
 def _encode_error(error: BaseException, text: str) -> wire.Frame:

@@ -87,6 +87,9 @@ class Toy:
         command = [sys.executable, "-S", "-c", "import time; time.sleep(600)"]
         return subprocess.Popen(command, start_new_session=new_session).pid
 
+    def raise_broken_pipe(self) -> None:
+        raise BrokenPipeError("a pipe of the user's own")
+
     def all_reduce(self) -> float:
         if not dist.is_initialized():
             dist.init_process_group("gloo")
@@ -114,12 +117,19 @@ def rank_one_dies(_: str) -> Toy:
 
 
 def run_controller(pid_file: str) -> None:
-    """A controller that starts busy workers with children, writes their pids to a file, and hangs."""
+    """A controller that starts busy workers with children, forks a process that holds all its descriptors, and hangs.
+
+    The pids of workers, their children, and the forked process go to a file, in this order.
+    """
     from areal.infra.workers import ProcessWorkers
 
     group = ProcessWorkers("tests.infra.workers.toys:Toy", 2, log_dir=Path(pid_file).parent)
     pids = group.call_all("pid") + group.call_all("start_child", True)
     busy = group.call_all_async("sleep_holding_the_gil", 600)
+    holder = os.fork()
+    if holder == 0:
+        time.sleep(600)
+    pids.append(holder)
     Path(pid_file + ".tmp").write_text(" ".join(map(str, pids)))
     Path(pid_file + ".tmp").rename(pid_file)
     busy.result()
