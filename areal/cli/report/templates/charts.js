@@ -59,9 +59,11 @@
 
   function axes(node, chart, width) {
     const { x, y, range, panel } = chart;
-    for (const value of panel.useLog ? logTicks(...range) : ticks(...range, 4)) {
-      const at = y(value);
-      node.append(svg("line", { class: "grid", x1: LEFT, x2: width - RIGHT, y1: at, y2: at }), svg("text", { x: LEFT - 7, y: at + 3.5, "text-anchor": "end" }, short(value)));
+    const values = panel.useLog ? logTicks(...range) : ticks(...range, 4);
+    const gap = values.length > 1 ? values[1] - values[0] : 1;
+    for (const value of values) {
+      const at = y(value), digits = value ? Math.max(3, Math.ceil(Math.log10(Math.abs(value) / gap)) + 1) : 3; // neighbours must differ
+      node.append(svg("line", { class: "grid", x1: LEFT, x2: width - RIGHT, y1: at, y2: at }), svg("text", { x: LEFT - 7, y: at + 3.5, "text-anchor": "end" }, short(value, digits)));
     }
     const [first, last] = chart.domain;
     const whole = ticks(first, last, Math.max(2, Math.min(6, width / 80))).filter(Number.isInteger);
