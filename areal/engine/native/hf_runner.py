@@ -142,6 +142,7 @@ class HFRunner:
             position_ids=positions_RS,
             past_key_values=cache,
             use_cache=cache is not None,
+            logits_to_keep=1,
         )
         return output.logits[:, -1].float()
 

@@ -148,7 +148,8 @@ class Scheduler:
         rows = [row for row, s in enumerate(self._live) if is_meant(s)]
         for sequence in queued + [self._live[row] for row in rows]:
             self._finish(sequence, FinishReason.ABORT)
-        self._release(rows)
+        with torch.inference_mode():
+            self._release(rows)
         return len(queued) + len(rows)
 
     def abort_ids(self, request_ids: Iterable[str]) -> int:
