@@ -93,7 +93,7 @@ def _learning(run: Run) -> list[dict[str, Any]]:
             "tokens, mean",
             [Curve("response", _response_lengths(run)), Curve("prompt", run.series(keys.PROMPT_LEN))],
         ),
-        _panel("Learning rate", "", [Curve("lr", run.series(keys.LEARNING_RATE))]),
+        _panel("Learning rate", "", [Curve("lr", run.series(keys.LEARNING_RATE))], exact=True),
     )
 
 

@@ -4,20 +4,22 @@
 "use strict";
 (() => {
   const HEIGHT = 176, LEFT = 44, RIGHT = 10, TOP = 8, BOTTOM = 20;
-  const SMOOTH_FROM = 40; // points; below this a smoothed line would hide more than it shows
+  const SMOOTH_FROM = 40; // points of a noisy statistic; below this a smoothed line would hide more than it shows
+  const DENSE_FROM = 300; // points of any statistic: about one a pixel, where raw lines become a block of colour
   const PHASES = new Set(["wait", "train", "sync", "save", "eval", "other"]);
   const charts = [];
   const isNumber = (value) => typeof value === "number";
   const colourOf = (panel, index) => panel.stacked && PHASES.has(panel.curves[index].name) ? `var(--${panel.curves[index].name})` : `var(--c${index % 8})`;
 
-  // Exponential moving average without the bias of its start; gaps stay gaps.
+  // Mean of an exponential average from the left and one from the right: no lag, so it runs through the middle of the data.
   function smoothed(points) {
-    const keep = Math.exp(-1 / Math.max(points.length / 30, 2));
-    let sum = 0, weight = 0;
-    return points.filter((p) => isNumber(p[1])).map(([x, y]) => {
-      sum = keep * sum + (1 - keep) * y; weight = keep * weight + (1 - keep);
-      return [x, sum / weight];
-    });
+    const numbers = points.filter((p) => isNumber(p[1])), keep = Math.exp(-1 / Math.max(points.length / 40, 2));
+    const average = (values) => {
+      let sum = 0, weight = 0;
+      return values.map((y) => { sum = keep * sum + y; weight = keep * weight + 1; return sum / weight; });
+    };
+    const ys = numbers.map((p) => p[1]), forth = average(ys), back = average([...ys].reverse()).reverse();
+    return numbers.map(([x], i) => [x, (forth[i] + back[i]) / 2]);
   }
 
   function stack(panel) {
@@ -91,10 +93,10 @@
       const upper = withBand.map((p) => [p[0], p[1] + p[2]]), lower = withBand.map((p) => [p[0], p[1] - p[2]]).reverse();
       node.append(svg("path", { d: `${path(upper, x, y)}${path(lower, x, y).replace("M", "L")}Z`, fill: colour, opacity: 0.13 }));
     }
-    const isSmoothed = panel.noisy && curve.points.length >= SMOOTH_FROM;
+    const isSmoothed = curve.points.length >= (panel.noisy ? SMOOTH_FROM : DENSE_FROM) && !curve.dashed && !panel.markers && !panel.exact;
     for (const run of runs(curve.points, panel.useLog)) {
       node.append(svg("path", { d: path(run, x, y), fill: "none", stroke: colour, "stroke-width": isSmoothed ? 1 : 1.8, "stroke-linejoin": "round", opacity: isSmoothed ? 0.35 : 1, "stroke-dasharray": curve.dashed ? "5 4" : null }));
-      if (panel.markers || run.length === 1) for (const [px, py] of run) node.append(svg("circle", { cx: x(px), cy: y(py), r: 3, fill: colour }));
+      if (panel.markers || run.length === 1) for (const [px, py] of run) node.append(svg("circle", { cx: x(px), cy: y(py), r: run.length > 50 ? 1.6 : 3, fill: colour }));
     }
     if (isSmoothed) for (const run of runs(smoothed(curve.points), panel.useLog)) node.append(svg("path", { d: path(run, x, y), fill: "none", stroke: colour, "stroke-width": 2, "stroke-linejoin": "round" }));
     for (const [px, value] of curve.points) if (!isNumber(value)) node.append(svg("text", { x: x(px), y: TOP + 9, "text-anchor": "middle", style: "fill:var(--bad);font-weight:700" }, "✗"));
