@@ -117,6 +117,9 @@ class StatsLoggerConfig:
 class PerfTracerConfig:
     """Timeline of a run, readable by Perfetto."""
 
+    experiment_name: str = setting("", "Name of the experiment; filled from the top level.")
+    trial_name: str = setting("", "Name of the trial; filled from the top level.")
+    fileroot: str = setting("", "Root of the trace files; filled from cluster.fileroot.")
     enabled: bool = setting(False, "Record the timeline.")
     save_interval: int = setting(1, "Write it every so many steps.", unit="steps", ge=1)
 
