@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from areal.trainer.ppo.minibatches import Trajectory
 
 SUMMED_TRAIN_STATS = ("loss_weight", "num_micro_batches")
+LATEST_TRAIN_STATS = ("lr", "num_skipped_updates")  # a state, or a count since the start
 WEIGHT_TOLERANCE = 1e-6  # counts are exact integers; float32 sums of them are so up to 2^24 only
 
 
@@ -153,12 +154,14 @@ def record_denominators(loss_weight: float, expected: float) -> None:
 
 
 def merge_train_stats(steps: list[dict[str, float]]) -> dict[str, float]:
-    """One dict for several optimizer steps: weights and counts summed, `loss` weighted, `lr` the last, others averaged."""
+    """One dict for several optimizer steps: weights and counts summed, `loss` weighted, states latest, others averaged."""
     merged: dict[str, float] = {}
     for name in steps[0]:
         values = [step[name] for step in steps]
-        merged[name] = sum(values) if name in SUMMED_TRAIN_STATS else sum(values) / len(values)
-    merged["lr"] = steps[-1]["lr"]
+        if name in LATEST_TRAIN_STATS:
+            merged[name] = values[-1]
+        else:
+            merged[name] = sum(values) / (1 if name in SUMMED_TRAIN_STATS else len(values))
     if "loss" in merged and merged["loss_weight"] > 0:
         merged["loss"] = sum(step["loss"] * step["loss_weight"] for step in steps) / merged["loss_weight"]
     return merged
