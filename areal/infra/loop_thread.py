@@ -45,6 +45,10 @@ class LoopThread:
         """Whether the caller runs in this thread."""
         return threading.current_thread() is self._thread
 
+    def is_alive(self) -> bool:
+        """Whether the thread was started and has not ended."""
+        return self._thread.is_alive()
+
     def submit(self, coroutine: Coroutine[Any, Any, T]) -> Future[T]:
         """Run `coroutine` on the loop; the future fails if the thread dies first."""
         with self._lock:
@@ -84,7 +88,7 @@ class LoopThread:
 
     def stop(self) -> None:
         """Cancel what still runs, stop the loop and join the thread. Idempotent."""
-        if not self._thread.is_alive():
+        if not self.is_alive():
             return
         self.submit(self._cancel_all()).result(STOP_TIMEOUT_S)
         self.loop.call_soon_threadsafe(self.loop.stop)

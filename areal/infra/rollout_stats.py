@@ -59,6 +59,7 @@ class RolloutStats:
             stat_keys.REJECTED: sum(recent.values()) - scored - recent.get("infra_error", 0),
             stat_keys.QUEUE_DEPTH: core.num_finished(),
             stat_keys.NUM_RUNNING: stat.running,
+            stat_keys.GENERATION_S: core.runner.pop_busy_s(),
             stat_keys.LAG_LIMIT: core.staleness.max_staleness,
             **{stat_keys.OUTCOME_PREFIX + key: num for key, num in recent.items()},
             **{ERROR_PREFIX + key: num for key, num in core.failures.counts.items()},

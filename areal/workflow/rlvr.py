@@ -15,10 +15,11 @@ import numpy as np
 import torch
 
 from areal.api.io_struct import ModelRequest, ModelResponse, Outcome
-from areal.api.reward_api import AsyncRewardWrapper
+from areal.api.reward_api import AsyncRewardWrapper, RewardFn
 from areal.api.workflow_api import RolloutWorkflow
 from areal.utils import perf_tracer, stats_tracker, workflow_context
 from areal.utils.dynamic_import import import_from_string
+from areal.utils.hf_utils import apply_chat_template, load_hf_tokenizer
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -28,16 +29,11 @@ if TYPE_CHECKING:
 
 GetInputIdsFn = Callable[[Any, "PreTrainedTokenizerBase", bool], list[int]]
 """`get_input_ids_fn(prompt, tokenizer, enable_thinking)`, where prompt is what `data_extract_prompt_fn(data)` gave."""
-RewardFn = Callable[..., float]
-"""`reward_fn(prompt, completion, prompt_ids, completion_ids, **data) -> float`."""
 
 
 def default_get_input_ids_fn(messages: Any, tokenizer: PreTrainedTokenizerBase, enable_thinking: bool) -> list[int]:
     """Token ids of chat messages under the tokenizer's chat template, with the generation prompt."""
-    ids = tokenizer.apply_chat_template(
-        messages, tokenize=True, add_generation_prompt=True, enable_thinking=enable_thinking, return_dict=False
-    )
-    return list(ids)
+    return apply_chat_template(tokenizer, messages, add_generation_prompt=True, enable_thinking=enable_thinking)
 
 
 def default_data_extract_prompt_fn(data: dict[str, Any]) -> Any:
@@ -62,12 +58,8 @@ class RLVRWorkflow(RolloutWorkflow):
         data_extract_prompt_fn: Callable[[dict[str, Any]], Any] | str = default_data_extract_prompt_fn,
         drop_truncated: bool = False,
     ) -> None:
-        if isinstance(tokenizer, str):
-            from areal.utils.hf_utils import load_hf_tokenizer
-
-            tokenizer = load_hf_tokenizer(tokenizer)
-        self.tokenizer = tokenizer
-        self.gconfig = gconfig.new_with_stop_and_pad_token_ids(tokenizer).new(n_samples=1)
+        self.tokenizer = load_hf_tokenizer(tokenizer) if isinstance(tokenizer, str) else tokenizer
+        self.gconfig = gconfig.new_with_stop_and_pad_token_ids(self.tokenizer).new(n_samples=1)
         self.enable_thinking = enable_thinking
         self.drop_truncated = drop_truncated
         self._reward = AsyncRewardWrapper(_imported(reward_fn))
