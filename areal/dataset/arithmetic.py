@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from areal.dataset.items import eos_of, rl_dataset, sft_dataset
+from areal.dataset.items import rl_dataset, sft_dataset, with_eos
 from areal.utils.errors import ConfigError
 from areal.utils.seeding import derive_deterministic_seed
 
@@ -178,7 +178,7 @@ def load(
         answers = [p.terse_answer if rng.random() < terse_share else p.worked_answer for p in problems]
         pairs = [(problem.question, answer) for problem, answer in zip(problems, answers, strict=True)]
         return sft_dataset(pairs, tokenizer, max_length, "arithmetic")
-    eos_token_id = eos_of(tokenizer, "arithmetic")
+    eos_token_id = with_eos(tokenizer, "arithmetic").eos_token_id
     rows = [
         {
             "messages": [{"role": "user", "content": problem.question}],

@@ -29,11 +29,11 @@ def prompt_ids(tokenizer: PreTrainedTokenizerBase, question: str) -> list[int]:
     return apply_chat_template(tokenizer, [{"role": "user", "content": question}], add_generation_prompt=True)
 
 
-def eos_of(tokenizer: PreTrainedTokenizerBase | None, name: str) -> int:
-    """The id that ends an answer; `ConfigError` without a tokenizer that has one."""
+def with_eos(tokenizer: PreTrainedTokenizerBase | None, name: str) -> PreTrainedTokenizerBase:
+    """The tokenizer, known to be there and to have an id that ends an answer; else `ConfigError`."""
     if tokenizer is None or tokenizer.eos_token_id is None:
         raise ConfigError(f"dataset {name!r} needs a tokenizer with an eos token, got {tokenizer!r}; pass tokenizer=")
-    return tokenizer.eos_token_id
+    return tokenizer
 
 
 def sft_dataset(
@@ -43,11 +43,11 @@ def sft_dataset(
 
     Items longer than `max_length` tokens are dropped, and their number is logged.
     """
-    eos_token_id = eos_of(tokenizer, name)
+    tokenizer = with_eos(tokenizer, name)
     rows = []
     for question, answer in pairs:
         prompt = prompt_ids(tokenizer, question)
-        target = [*tokenizer(answer, add_special_tokens=False)["input_ids"], eos_token_id]
+        target = [*tokenizer(answer, add_special_tokens=False)["input_ids"], tokenizer.eos_token_id]
         rows.append({"input_ids": prompt + target, "loss_mask": [0] * len(prompt) + [1] * len(target)})
     return _dataset(_keep_short(rows, [len(row["input_ids"]) for row in rows], max_length, name))
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 from areal.utils.errors import ConfigError
 from areal.utils.logging import getLogger
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 logger = getLogger("hf_utils")
+
+Messages = Sequence[Mapping[str, Any]]
 
 _PROBES = (
     "Tom has 12 apples. Tom buys 345 more. How many apples does Tom have now?",
@@ -47,7 +49,7 @@ def load_hf_tokenizer(
 def _load(path: str, fast_tokenizer: bool, padding_side: str | None) -> PreTrainedTokenizerBase:
     from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
-    options = {} if padding_side is None else {"padding_side": padding_side}
+    options: dict[str, Any] = {} if padding_side is None else {"padding_side": padding_side}
     try:
         tokenizer = AutoTokenizer.from_pretrained(path, use_fast=fast_tokenizer, **options)
     except (OSError, ValueError) as error:
@@ -83,9 +85,17 @@ def _disagreement(tokenizer: PreTrainedTokenizerBase, path: str) -> str | None:
     return None
 
 
+@overload
+def apply_chat_template(
+    tokenizer: PreTrainedTokenizerBase, messages: Messages, *, tokenize: Literal[True] = True, **kwargs: Any
+) -> list[int]: ...
+@overload
+def apply_chat_template(
+    tokenizer: PreTrainedTokenizerBase, messages: Messages, *, tokenize: Literal[False], **kwargs: Any
+) -> str: ...
 def apply_chat_template(
     tokenizer: PreTrainedTokenizerBase,
-    messages: Sequence[Mapping[str, Any]],
+    messages: Messages,
     *,
     tokenize: bool = True,
     **kwargs: Any,
@@ -97,4 +107,6 @@ def apply_chat_template(
     """
     if tokenize:
         kwargs["return_dict"] = False
-    return tokenizer.apply_chat_template(list(messages), tokenize=tokenize, **kwargs)
+    # An `Any`: transformers types every combination of its options in one union.
+    rendered: Any = tokenizer.apply_chat_template([dict(message) for message in messages], tokenize=tokenize, **kwargs)
+    return rendered

@@ -9,7 +9,6 @@ Called by workflows (make trajectories), the rollout executor (check them), trai
 from areal.utils.data.collectives import all_gather_tensor_container, broadcast_tensor_container, tensor_container_to
 from areal.utils.data.distribute import (
     distribute_trajectories,
-    gather_results,
     make_dummy_trajectory,
     scatter_trajectories,
 )
@@ -53,7 +52,6 @@ __all__ = [
     "concat_batch",
     "concat_padded_tensors",
     "distribute_trajectories",
-    "gather_results",
     "get_batch_size",
     "make_dummy_trajectory",
     "pack_tensor_dict",

@@ -1,6 +1,6 @@
 # Copyright 2026 The areal authors
 # SPDX-License-Identifier: Apache-2.0
-"""Whole trajectories onto data-parallel ranks and results back in the original order.
+"""Whole trajectories onto data-parallel ranks.
 
 Called by the controller (`areal.trainer`), which owns the batch. A rank that would get nothing receives a dummy of zero
 weight, so that it joins every collective: an odd number of trajectories never stops a step.
@@ -9,15 +9,13 @@ weight, so that it joins every collective: an odd number of trajectories never s
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from areal.utils.data.schema import attention_mask_of, kinds_of
 from areal.utils.seqpack import balanced_greedy_partition
-
-T = TypeVar("T")
 
 
 def distribute_trajectories(trajs: Sequence[Mapping[str, Any]], dp_size: int, granularity: int = 1) -> list[list[int]]:
@@ -45,16 +43,6 @@ def scatter_trajectories(
 ) -> list[list[Mapping[str, Any]]]:
     """The trajectories of each rank; `granularity` dummies where a rank has none."""
     return [[trajs[i] for i in indices] or [make_dummy_trajectory(trajs[0])] * granularity for indices in index_lists]
-
-
-def gather_results(results: Sequence[Sequence[T]], index_lists: Sequence[Sequence[int]]) -> list[T]:
-    """Per-rank lists of per-trajectory results in the original order; results of dummies are dropped."""
-    ordered: dict[int, T] = {}
-    for rank, (rank_results, indices) in enumerate(zip(results, index_lists, strict=True)):
-        if indices and len(rank_results) != len(indices):
-            raise ValueError(f"rank {rank} must return {len(indices)} results, got {len(rank_results)}")
-        ordered.update(zip(indices, rank_results, strict=False))
-    return [ordered[i] for i in range(len(ordered))]
 
 
 def make_dummy_trajectory(template: Mapping[str, Any]) -> dict[str, Any]:

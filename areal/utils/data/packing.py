@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
 from torch import Tensor
 
 from areal.utils.data.schema import attention_mask_of, kinds_of, row_lengths
@@ -35,7 +36,7 @@ def amend_position_ids(data: Mapping[str, Any]) -> dict[str, Any]:
     return {**data, "position_ids": positions}
 
 
-def token_index(rows: Sequence[int], lengths: Sequence[int], seq_len: int) -> np.ndarray:
+def token_index(rows: ArrayLike, lengths: ArrayLike, seq_len: int) -> np.ndarray:
     """Positions, in a flattened [B, S] tensor, of the real tokens of `rows` (in that order): int64 [T]."""
     lengths_n = np.asarray(lengths, dtype=np.int64)
     ends = np.cumsum(lengths_n)
@@ -63,7 +64,7 @@ def pack_tensor_dict(data: Mapping[str, Any]) -> dict[str, Any]:
     return packed
 
 
-def cumulative(lengths: Sequence[int]) -> Tensor:
+def cumulative(lengths: ArrayLike) -> Tensor:
     """`cu_seqlens` of sequences of these lengths: int32 [n+1]."""
     return torch.from_numpy(np.concatenate(([0], np.cumsum(np.asarray(lengths, dtype=np.int64)))).astype(np.int32))
 
@@ -72,10 +73,11 @@ def unpack_sequence(
     x: Tensor, cu_seqlens: Tensor | None = None, lens: Sequence[int] | None = None, dim: int = 0
 ) -> list[Tensor]:
     """Views of `x` for each sequence along `dim`, by `cu_seqlens` or by `lens`; `ValueError` when neither is given."""
-    if lens is None and cu_seqlens is None:
-        raise ValueError("unpack_sequence needs cu_seqlens or lens, got neither")
-    sizes = cu_seqlens.diff().tolist() if lens is None else list(lens)
-    return list(x.split(sizes, dim))
+    if lens is None:
+        if cu_seqlens is None:
+            raise ValueError("unpack_sequence needs cu_seqlens or lens, got neither")
+        lens = cu_seqlens.diff().tolist()
+    return list(x.split(list(lens), dim))
 
 
 def packed_token_keys(data: Mapping[str, Any]) -> frozenset[str]:

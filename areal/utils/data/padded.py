@@ -87,7 +87,7 @@ def concat_padded_tensors(dicts: Sequence[Mapping[str, Any]], pad_value: float =
     shapes = []
     for position, data in enumerate(dicts):
         _same_keys(keys, data, f"trajectory {position}")
-        shapes.append(tuple(attention_mask_of(data).shape))
+        shapes.append(attention_mask_of(data).shape)
     kinds = kinds_of(dicts[0], *shapes[0])
     for data, shape in zip(dicts[1:], shapes[1:], strict=True):
         if (other := kinds_of(data, *shape)) != kinds:
@@ -112,7 +112,7 @@ def concat_padded_tensors(dicts: Sequence[Mapping[str, Any]], pad_value: float =
     return batch
 
 
-def _target_index(shapes: Sequence[tuple[int, int]]) -> Tensor:
+def _target_index(shapes: Sequence[torch.Size]) -> Tensor:
     """Where each element of the flattened inputs lies in the flattened [B, S] output."""
     width = max(width for _, width in shapes)
     row_widths = np.repeat([w for _, w in shapes], [b for b, _ in shapes])

@@ -102,7 +102,7 @@ def _load(request: LoadRequest) -> Callable[..., Any]:
         if request.main_module:
             names = runpy.run_module(request.main_module, run_name="__mp_main__", alter_sys=True)
         else:
-            names = runpy.run_path(request.main_path, run_name="__mp_main__")
+            names = runpy.run_path(str(request.main_path), run_name="__mp_main__")
         sys.modules["__main__"].__dict__.update(names)
     return pickle.loads(request.function)
 
