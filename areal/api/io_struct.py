@@ -7,9 +7,11 @@ Everything here imports without torch. Engines, workflows, the rollout executor 
 
 from __future__ import annotations
 
+import array
 import dataclasses
 import math
 import uuid
+import zlib
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
@@ -79,6 +81,11 @@ class ModelResponse:
     def output_len(self) -> int:
         """Number of generated tokens, the stop token included."""
         return len(self.output_tokens)
+
+    @property
+    def token_crc(self) -> int:
+        """CRC-32 of prompt and output ids (int32, native order), as the server saw them: the *tokens* invariant."""
+        return zlib.crc32(array.array("i", self.input_tokens + self.output_tokens))
 
     @property
     def truncated(self) -> bool:

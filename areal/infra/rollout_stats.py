@@ -31,7 +31,12 @@ class RolloutStats:
         """Record the trajectories consumed at trainer version `version`."""
         trajectories = [task.trajectory for task in tasks if task.trajectory is not None]
         self._task_lags += [version - task.version for task in tasks if task.trajectory is not None]
-        versions_BL = [traj["versions"].numpy() for traj in trajectories if "versions" in traj]
+        # Padding and prompts are not trained on and have no version.
+        versions_BL = [
+            np.where(traj["loss_mask"].numpy() > 0, traj["versions"].numpy(), -1)
+            for traj in trajectories
+            if "versions" in traj
+        ]
         if versions_BL:
             flat = np.concatenate([array.ravel() for array in versions_BL])
             flat = flat[flat >= 0]

@@ -33,6 +33,10 @@ SUMMARY_FIELDS = (
     "seed",
     "model",
     "num_parameters",
+    "accuracy_before",  # of the held-out problems: {"greedy", "sampled", "num_problems"}
+    "accuracy_after",
+    "trainer_wait_share",  # of the steps' time in which the trainer waited for rollouts
+    "overlap_share",  # of the steps' time in which generation went on while the trainer worked
     "version_info",  # dict of package versions
 )
 

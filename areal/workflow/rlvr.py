@@ -109,6 +109,7 @@ def build_trajectory(response: ModelResponse, reward: float) -> Trajectory:
         "turn_ids": loss_mask - 1,  # 0 on the only assistant turn, -1 elsewhere
         "rewards": np.array([reward], dtype=np.float32),
         "truncated": np.array([response.truncated]),
+        "token_crc": np.array([response.token_crc], dtype=np.int64),
     }
     return {key: torch.from_numpy(column) for key, column in columns.items()}
 

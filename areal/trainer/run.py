@@ -1,0 +1,137 @@
+# Copyright 2026 The areal authors
+# SPDX-License-Identifier: Apache-2.0
+"""One run of a trainer, apart from what is trained: its directory, its steps, its records, its checkpoints.
+
+`PPOTrainer` and `SFTTrainer` each own a `TrainingRun`. It knows when something is due and where it goes; what a step does,
+what an export writes and what an evaluation measures are the trainer's. The order at the end of a step is evaluation,
+export, record, recovery checkpoint: a resumed run never lacks the row of a step that it will not train again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Self
+
+from areal.api.cli_args import BaseExperimentConfig, conf_as_dict, save_config
+from areal.api.io_struct import FinetuneSpec, StepInfo
+from areal.utils import perf_tracer, stat_keys, stats_tracker
+from areal.utils.dataloader import SampleLoader
+from areal.utils.evaluator import Evaluator
+from areal.utils.logging import getLogger, setup_file_logging
+from areal.utils.process import rss_bytes
+from areal.utils.progress import ProgressReporter
+from areal.utils.recover import RecoverHandler, RecoverInfo, Stateful
+from areal.utils.saver import Saver
+from areal.utils.seeding import set_random_seed
+from areal.utils.stats_logger import StatsLogger
+
+logger = getLogger("trainer")
+
+StateCall = Callable[[str], object]
+
+
+def finetune_spec(config: BaseExperimentConfig, loader: SampleLoader) -> FinetuneSpec:
+    """The size of the run that `config` describes on the data of `loader`."""
+    batch_size = config.train_dataset.batch_size
+    return FinetuneSpec(
+        config.total_train_epochs, len(loader) * batch_size, batch_size, max_train_steps=config.total_train_steps
+    )
+
+
+class TrainingRun:
+    """Directory, statistics, progress, export, evaluation and recovery of one run. Use as a context manager.
+
+    `fingerprint` says what a resumed run must have in common with the one that was stopped.
+    """
+
+    def __init__(self, config: BaseExperimentConfig, ft_spec: FinetuneSpec, fingerprint: Mapping[str, Any]) -> None:
+        self.config = config
+        self.ft_spec = ft_spec
+        self.total_steps = ft_spec.total_train_steps
+        self.stats_logger = StatsLogger(config, ft_spec, conf_as_dict(config))
+        self.dir = self.stats_logger.run_dir
+        self.saver = Saver(config.saver, ft_spec)
+        self.evaluator = Evaluator(config.evaluator, ft_spec)
+        self.recover = RecoverHandler(config.recover, ft_spec, fingerprint)
+        self.progress = ProgressReporter(self.total_steps)
+        self.start_step = 0
+        self.summary: dict[str, Any] = {"seed": config.seed, "model": config.actor.path}
+        self._num_trained_tokens = 0
+        self._step_started_s = 0.0
+
+    def __enter__(self) -> Self:
+        setup_file_logging(self.dir)
+        save_config(self.config, self.dir)
+        if self.config.perf_tracer.enabled and not perf_tracer.is_configured():
+            perf_tracer.configure(self.config.perf_tracer, rank=0, role="controller")
+        set_random_seed(self.config.seed, "controller")
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: object) -> None:
+        status = "finished" if error is None else "interrupted" if kind is KeyboardInterrupt else "failed"
+        cause = {} if error is None else {"cause": f"{type(error).__name__}: {error}"}
+        if error is not None and status == "failed":
+            logger.error("the run stops: %s", cause["cause"])
+        self.stats_logger.write_summary(
+            status=status, num_trained_tokens=self._num_trained_tokens, **cause, **self.summary
+        )
+        self.stats_logger.close()
+        perf_tracer.save(force=True)
+        perf_tracer.reset()
+
+    def resume(self, roles: Mapping[str, StateCall], parts: Mapping[str, Stateful]) -> RecoverInfo | None:
+        """Go on from the newest recovery checkpoint, if there is one to go on from."""
+        info = self.recover.load(roles=roles, parts=self._parts(parts))
+        if info is not None:
+            self.start_step = info.start_step
+            logger.info("resuming at step %d of %d", self.start_step, self.total_steps)
+        return info
+
+    def steps(self) -> Iterator[StepInfo]:
+        """The steps still to do, with the progress bar around them."""
+        per_epoch = self.ft_spec.steps_per_epoch
+        with self.progress:
+            for global_step in range(self.start_step, self.total_steps):
+                self._step_started_s = time.perf_counter()
+                with perf_tracer.trace_scope("step", "instr", args={"step": global_step}):
+                    yield StepInfo(global_step // per_epoch, global_step % per_epoch, global_step, per_epoch)
+
+    @contextlib.contextmanager
+    def timed(self, name: str, category: str = "compute") -> Iterator[None]:
+        """Time a phase of the step, in the statistics and on the time line."""
+        with stats_tracker.record_timing(name), perf_tracer.trace_scope(name, category):
+            yield
+
+    def evaluate_and_save(self, step: StepInfo, evaluate: Callable[[], object], export: StateCall) -> None:
+        """Evaluate and export the model if they are due after `step`."""
+        with self.timed("eval"):
+            self.evaluator.evaluate(evaluate, step.epoch, step.epoch_step, step.global_step)
+        with self.timed("save", "io"):
+            is_last = step.global_step == self.total_steps - 1
+            self.saver.save(export, step.epoch, step.epoch_step, step.global_step, final=is_last)
+
+    def commit(self, step: StepInfo, row: dict[str, float]) -> None:
+        """Record the row of a finished step and print its line."""
+        step_s = time.perf_counter() - self._step_started_s
+        row[stat_keys.STEP_S] = step_s
+        row[f"{stat_keys.RSS_PREFIX}controller{stat_keys.RSS_SUFFIX}"] = rss_bytes(os.getpid())
+        if "num_tokens" in row:
+            row[stat_keys.TOKENS_PER_S] = row.pop("num_tokens") / step_s
+        self._num_trained_tokens += int(row.get(stat_keys.NUM_TRAINED_TOKENS, row.get("sft/n_valid_tokens", 0)))
+        self.stats_logger.commit(step.epoch, step.epoch_step, step.global_step, row)
+        self.progress.step({**row, stat_keys.GLOBAL_STEP: step.global_step})
+
+    def checkpoint(
+        self, step: StepInfo, roles: Mapping[str, StateCall], parts: Mapping[str, Stateful], versions: Mapping[str, int]
+    ) -> None:
+        """Write a recovery checkpoint if one is due after `step`; its time counts to the next step."""
+        with self.timed("checkpoint_for_recover", "io"):
+            self.recover.dump(step, roles=roles, parts=self._parts(parts), versions=versions)
+        perf_tracer.save(step=step.global_step)
+
+    def _parts(self, parts: Mapping[str, Stateful]) -> dict[str, Stateful]:
+        own = {"saver": self.saver, "evaluator": self.evaluator, "stats_logger": self.stats_logger}
+        return {**own, **parts}

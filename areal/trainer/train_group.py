@@ -1,0 +1,70 @@
+# Copyright 2026 The areal authors
+# SPDX-License-Identifier: Apache-2.0
+"""The controller's handle on a trained role: one worker, or one process a rank, with batches split over the ranks.
+
+Trainers call it; it knows worker groups and how to divide a batch, nothing of algorithms.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from areal.api.alloc_mode import ModelAllocation
+from areal.api.engine_api import Trajectory
+from areal.infra.workers import InProcessWorker, ProcessWorkers, WorkerGroup
+from areal.utils.data import distribute_trajectories, scatter_trajectories
+from areal.utils.errors import InfraError
+
+CALL_DEADLINE_S = 7200.0
+"""One training step of a large model with long sequences stays well below this; a lost collective does not."""
+
+LEAVE_DEADLINE_S = 30.0
+
+
+class TrainGroup:
+    """All ranks of one role behind single calls."""
+
+    def __init__(self, workers: WorkerGroup) -> None:
+        self._workers = workers
+
+    @classmethod
+    def start(cls, factory_path: str, backend: str, args: tuple[Any, ...], *, name: str, log_dir: Path) -> TrainGroup:
+        """Start the ranks that `backend` (such as `fsdp:d4`) asks for; one rank lives in this process."""
+        num_workers = ModelAllocation.from_str(backend).world_size
+        if num_workers == 1:
+            return cls(InProcessWorker(factory_path, *args, name=name, deadline_s=CALL_DEADLINE_S))
+        return cls(
+            ProcessWorkers(factory_path, num_workers, args, deadline_s=CALL_DEADLINE_S, name=name, log_dir=log_dir)
+        )
+
+    @property
+    def world_size(self) -> int:
+        """Number of ranks."""
+        return self._workers.world_size
+
+    @property
+    def is_in_process(self) -> bool:
+        """Whether the only rank shares this process, and so its statistics and trace."""
+        return isinstance(self._workers, InProcessWorker)
+
+    def call(self, method: str, *args: Any) -> Any:
+        """Call on every rank with the same arguments; the answer of rank 0."""
+        return self._workers.call_all(method, *args)[0]
+
+    def call_split(self, method: str, batch: Sequence[Trajectory], *args: Any) -> list[Any]:
+        """Call on every rank with its share of `batch`, balanced by tokens, whole groups only; one answer a rank."""
+        shares = scatter_trajectories(batch, distribute_trajectories(batch, self.world_size))
+        return self._workers.call_each(method, [(share, *args) for share in shares])
+
+    def rss_bytes(self) -> int:
+        """Resident memory of all ranks together."""
+        return sum(worker.rss_bytes for worker in self._workers.health())
+
+    def close(self) -> None:
+        """Let every rank leave its process group, then end the workers."""
+        with contextlib.suppress(InfraError, TimeoutError):  # a broken or stuck group cannot leave; it is ended
+            self._workers.call_all_async("close").result(LEAVE_DEADLINE_S)
+        self._workers.close()

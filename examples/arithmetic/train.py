@@ -1,0 +1,61 @@
+# Copyright 2026 The areal authors
+# SPDX-License-Identifier: Apache-2.0
+"""Teach a tiny model to show its work: SFT from scratch, then asynchronous GRPO (`make demo`; see the README here)."""
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from transformers import Qwen2Config
+
+from areal import PPOTrainer, SFTTrainer
+from areal.api.cli_args import GRPOConfig, SFTConfig, load_expr_config
+from areal.dataset import get_custom_dataset
+from areal.dataset.arithmetic_tokenizer import build_arithmetic_tokenizer
+from areal.utils.hf_utils import load_hf_tokenizer
+
+REWARD = "areal.reward.arithmetic.arithmetic_reward_fn"
+
+
+@dataclass
+class DemoConfig(GRPOConfig):
+    train_reward_fn: str = REWARD
+
+
+def make_model(path: str) -> None:
+    """A Qwen2-shaped model of 0.38 M parameters, as a config and a tokenizer: SFT gives it its first weights."""
+    tokenizer = build_arithmetic_tokenizer(path)
+    ids = {"bos_token_id": None, "eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id}
+    shape = {"hidden_size": 96, "intermediate_size": 256, "num_hidden_layers": 3, "num_attention_heads": 3}
+    more = {"num_key_value_heads": 3, "max_position_embeddings": 512, "tie_word_embeddings": True}
+    Qwen2Config(vocab_size=len(tokenizer), **shape, **more, **ids).save_pretrained(path)
+
+
+def warm_start(seed: int, fileroot: str, path: str) -> None:
+    argv = ["--config", str(Path(__file__).with_name("sft.yaml")), f"seed={seed}", f"cluster.fileroot={fileroot}"]
+    config, _ = load_expr_config(argv, SFTConfig)
+    make_model(config.actor.path)
+    dataset = get_custom_dataset("train", config.train_dataset, load_hf_tokenizer(config.tokenizer_path))
+    with SFTTrainer(config, dataset) as trainer:
+        trainer.train()
+        trainer.save_model(path)
+
+
+def main(argv: list[str]) -> None:
+    config, _ = load_expr_config(argv, DemoConfig)
+    if not (Path(config.actor.path) / "model.safetensors").exists():
+        warm_start(config.seed, config.cluster.fileroot, config.actor.path)
+    tokenizer = load_hf_tokenizer(config.tokenizer_path)
+    train_dataset = get_custom_dataset("train", config.train_dataset, tokenizer)
+    valid_dataset = get_custom_dataset("test", config.valid_dataset, tokenizer)
+    kwargs = {"gconfig": config.gconfig, "tokenizer": config.tokenizer_path, "reward_fn": REWARD}
+    with PPOTrainer(config, train_dataset, valid_dataset) as trainer:
+        trainer.train(
+            workflow="areal.workflow.rlvr.RLVRWorkflow",
+            workflow_kwargs={**kwargs, "reward_fn": config.train_reward_fn},
+            eval_workflow_kwargs=kwargs,
+        )
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

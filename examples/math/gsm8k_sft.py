@@ -1,0 +1,23 @@
+# Copyright 2026 The areal authors
+# SPDX-License-Identifier: Apache-2.0
+"""Supervised fine-tuning on GSM8K: `python examples/math/gsm8k_sft.py --config examples/math/gsm8k_sft.yaml [key=value ...]`."""
+
+import sys
+
+from areal import SFTTrainer
+from areal.api.cli_args import SFTConfig, load_expr_config
+from areal.dataset import get_custom_dataset
+from areal.utils.hf_utils import load_hf_tokenizer
+
+
+def main(argv: list[str]) -> None:
+    config, _ = load_expr_config(argv, SFTConfig)
+    tokenizer = load_hf_tokenizer(config.tokenizer_path)
+    train_dataset = get_custom_dataset("train", config.train_dataset, tokenizer)
+    valid_dataset = get_custom_dataset("test", config.valid_dataset, tokenizer) if config.valid_dataset else None
+    with SFTTrainer(config, train_dataset, valid_dataset) as trainer:
+        trainer.train()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
