@@ -1,0 +1,247 @@
+# Copyright 2026 The areal authors
+# SPDX-License-Identifier: Apache-2.0
+"""The training engine shared by all backends: batches to steps, saving, versions.
+
+A backend supplies a function that builds its `PackedModel`; algorithms and workers see only `TrainEngine`. Must never
+know how parameters are sharded.
+
+    new --create_process_group--> joined --initialize--> ready --destroy--> gone
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from areal.api.alloc_mode import ParallelStrategy
+from areal.api.cli_args import TrainEngineConfig
+from areal.api.engine_api import LossFn, LossWeightFn, TrainEngine, Trajectory
+from areal.api.io_struct import FinetuneSpec, SaveLoadMeta
+from areal.engine.core import topology as topo
+from areal.engine.core.accumulate import forward_backward, global_weight, logprobs_of, micro_batch_weights
+from areal.engine.core.model import PackedModel
+from areal.engine.core.optim import OptimizerSet
+from areal.engine.core.saving import load_sharded, save_hf, save_sharded
+from areal.engine.core.topology import Topology
+from areal.utils.data import (
+    MicroBatchList,
+    concat_batch,
+    concat_padded_tensors,
+    split_batch,
+    split_padded_tensor_dict_into_mb_list,
+)
+from areal.utils.errors import ConfigError
+
+BuildModel = Callable[[TrainEngineConfig, Topology], PackedModel]
+
+
+@dataclass(frozen=True)
+class _Ready:
+    """An initialised engine: what `CoreTrainEngine` holds between `initialize` and `destroy`."""
+
+    config: TrainEngineConfig
+    topology: Topology
+    model: PackedModel
+    optimizers: OptimizerSet | None
+
+    @property
+    def trainable(self) -> OptimizerSet:
+        if self.optimizers is None:
+            raise RuntimeError("expected an engine with an optimizer, got optimizer=None; set it in the configuration")
+        return self.optimizers
+
+    @property
+    def temperature(self) -> float:
+        return 1.0 if self.config.temperature is None else self.config.temperature
+
+    def split(self, input_: Trajectory | list[Trajectory]) -> MicroBatchList:
+        batch: dict[str, Any] = concat_padded_tensors(input_) if isinstance(input_, list) else input_
+        mbs = split_padded_tensor_dict_into_mb_list(batch, self.config.mb_spec, self.topology.group)
+        return mbs.to(self.topology.device)
+
+    def run(
+        self, input_: Trajectory | list[Trajectory], loss_fn: LossFn, loss_weight_fn: LossWeightFn
+    ) -> tuple[Tensor, float, int]:
+        """The objective of a batch, its weight, and the number of micro-batches; gradients if they are enabled."""
+        mbs = self.split(input_)
+        weights = micro_batch_weights(mbs, loss_weight_fn)
+        total = global_weight(weights, self.topology)
+        loss = forward_backward(self.model, mbs, loss_fn, weights, total, self.temperature, self.topology)
+        return loss, total, len(mbs)
+
+
+class CoreTrainEngine(TrainEngine):
+    """A `TrainEngine` over whatever model `build_model` makes."""
+
+    def __init__(self, config: TrainEngineConfig, build_model: BuildModel) -> None:
+        self.config = config
+        self._build_model = build_model
+        self._topology: Topology | None = None
+        self._state: _Ready | None = None
+        self._version = 0
+
+    def create_process_group(self, parallel_strategy: ParallelStrategy | None = None) -> None:
+        """Join the process group of the torch rendezvous variables; without them, train alone."""
+        self._topology = topo.join(parallel_strategy)
+
+    def initialize(self, addr: str | None, ft_spec: FinetuneSpec) -> None:
+        """Build the model and, if the role is trained, its optimizer and LR schedule. `addr` is None: nothing to call."""
+        if addr is not None:
+            raise ConfigError(f"expected addr=None for a training engine, got {addr!r}")
+        topology = _joined(self._topology)
+        model = self._build_model(self.config, topology)
+        optimizers = None
+        if self.config.optimizer is not None:
+            optimizers = OptimizerSet(
+                self.config.optimizer, model.module, model.hidden_matrices, ft_spec.total_train_steps
+            )
+        self._state = _Ready(self.config, topology, model, optimizers)
+
+    def destroy(self) -> None:
+        """Release model and optimizer, and leave the process group if this engine made it. Idempotent."""
+        self._state = None
+        if self._topology is not None:
+            topo.leave(self._topology)
+            self._topology = None
+
+    @property
+    def data_parallel_group(self) -> dist.ProcessGroup | None:
+        """Group of all ranks; None in a run of one process."""
+        return _joined(self._topology).group
+
+    @property
+    def data_parallel_rank(self) -> int:
+        """Rank in the data-parallel group."""
+        return _joined(self._topology).rank
+
+    @property
+    def data_parallel_world_size(self) -> int:
+        """Number of data-parallel ranks."""
+        return _joined(self._topology).world_size
+
+    def train_batch(
+        self, input_: Trajectory | list[Trajectory], loss_fn: LossFn, loss_weight_fn: LossWeightFn
+    ) -> dict[str, float]:
+        """One optimizer step; see `areal.engine.core.accumulate` for the objective.
+
+        `loss_fn` gets prediction-aligned log-probs and entropies `[T]` (the log-prob at the last token of a sequence is
+        0 and has no gradient) and the packed micro-batch on this engine's device. Returns `update_successful` (0.0 when
+        gradients were not finite and nothing was updated), `num_skipped_updates` so far, `grad_norm` before clipping,
+        `lr`, `num_micro_batches`, `loss` and `loss_weight` over all ranks.
+        """
+        ready = self._ready
+        optimizers = ready.trainable
+        optimizers.zero_grad()
+        loss, total_weight, num_micro_batches = ready.run(input_, loss_fn, loss_weight_fn)
+        result = optimizers.step()
+        return {
+            "update_successful": float(result.successful),
+            "num_skipped_updates": float(optimizers.num_skipped),
+            "grad_norm": result.grad_norm,
+            "lr": result.lr,
+            "num_micro_batches": float(num_micro_batches),
+            "loss": float(loss),
+            "loss_weight": total_weight,
+        }
+
+    @torch.no_grad()
+    def eval_batch(
+        self, input_: Trajectory | list[Trajectory], loss_fn: LossFn, loss_weight_fn: LossWeightFn
+    ) -> Tensor:
+        """The objective of `train_batch` without gradients and dropout, over all ranks: a float64 scalar."""
+        with _evaluating(self._ready.model):
+            return self._ready.run(input_, loss_fn, loss_weight_fn)[0]
+
+    @torch.no_grad()
+    def forward_batch(self, input_: Trajectory | list[Trajectory]) -> Tensor | list[Tensor]:
+        """Log-prob of the next token without dropout, prediction aligned: float32 `[B, L]` on the CPU, 0 where there is none.
+
+        For a list of trajectories, one tensor each, in its own padded length.
+        """
+        if isinstance(input_, list):
+            batch, meta = concat_batch(input_)
+            return split_batch(self.forward_batch(batch), meta)
+        ready = self._ready
+        mbs = ready.split({key: input_[key] for key in ("input_ids", "attention_mask")})
+        outputs = []
+        with _evaluating(ready.model):
+            for position, mb in enumerate(mbs):
+                if not mbs.is_dummy(position) or ready.model.must_run_in_step():
+                    logprobs, _ = logprobs_of(
+                        ready.model, mb, ready.temperature, ready.topology.device, with_entropy=False
+                    )
+                    outputs.append(logprobs.cpu())
+        return mbs.to_padded(outputs)
+
+    def step_lr_scheduler(self) -> None:
+        """Advance the learning-rate schedule by one training step."""
+        self._ready.trainable.schedule.step()
+
+    def train(self, mode: bool = True) -> None:
+        """Put the model in training mode."""
+        self._ready.model.module.train(mode)
+
+    def eval(self) -> None:
+        """Put the model in evaluation mode."""
+        self._ready.model.module.eval()
+
+    def save(self, meta: SaveLoadMeta) -> None:
+        """Save atomically as `hf` (weights, configs, tokenizer) or `dcp` (sharded, continues a run exactly)."""
+        if meta.weight_format == "hf":
+            if meta.with_optim:
+                raise ConfigError(
+                    "expected with_optim=False for weight_format=hf; use weight_format=dcp to resume from"
+                )
+            save_hf(meta, self._ready.model, self._ready.topology)
+        else:
+            save_sharded(meta, self._ready.model, self._ready.optimizers, self._version, self._ready.topology)
+
+    def load(self, meta: SaveLoadMeta) -> None:
+        """Load what `save` wrote, also under another number of ranks; `dcp` with_optim also restores the version."""
+        if meta.weight_format == "hf":
+            self._ready.model.load_hf(meta.path)
+            return
+        version = load_sharded(meta, self._ready.model, self._ready.optimizers, self._ready.topology)
+        if version is not None:
+            self._version = version
+
+    def state_iter(self) -> Iterator[tuple[str, Tensor]]:
+        """HF names with full CPU tensors in the compute dtype; collective. Leaving early is safe: the rest is gathered."""
+        return self._ready.model.state_iter()
+
+    def set_version(self, version: int) -> None:
+        """Label the current weights."""
+        self._version = version
+
+    def get_version(self) -> int:
+        """Version of the current weights, initially 0."""
+        return self._version
+
+    @property
+    def _ready(self) -> _Ready:
+        if self._state is None:
+            raise RuntimeError("expected initialize() before using the engine, or the engine was destroyed")
+        return self._state
+
+
+def _joined(topology: Topology | None) -> Topology:
+    if topology is None:
+        raise RuntimeError("expected create_process_group() before anything else, or the engine was destroyed")
+    return topology
+
+
+@contextmanager
+def _evaluating(model: PackedModel) -> Iterator[None]:
+    """Evaluation mode (no dropout) for a while; the mode before is put back."""
+    was_training = model.module.training
+    model.module.eval()
+    try:
+        yield
+    finally:
+        model.module.train(was_training)
