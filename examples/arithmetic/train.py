@@ -11,7 +11,7 @@ from transformers import Qwen2Config
 from areal import PPOTrainer, SFTTrainer
 from areal.api.cli_args import GRPOConfig, SFTConfig, load_expr_config
 from areal.dataset import get_custom_dataset
-from areal.dataset.arithmetic_tokenizer import build_arithmetic_tokenizer
+from areal.dataset.small_tokenizer import build_arithmetic_tokenizer
 from areal.utils.hf_utils import load_hf_tokenizer
 
 REWARD = "areal.reward.arithmetic.arithmetic_reward_fn"

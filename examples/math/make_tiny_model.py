@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
-from areal.dataset.arithmetic_tokenizer import build_arithmetic_tokenizer
+from areal.dataset.small_tokenizer import train_small_tokenizer
 
 
 def main() -> None:
@@ -23,9 +23,7 @@ def main() -> None:
     args = parser.parse_args()
     records = [json.loads(line) for line in args.data.read_text(encoding="utf-8").splitlines()]
     texts = (f"{record['question']}\n{record['answer']}" for record in records)
-    # The demo's tokenizer brings the pipeline, the special tokens and the chat template; only the merges are new.
-    tokenizer = build_arithmetic_tokenizer(args.out).train_new_from_iterator(texts, args.vocab_size)
-    tokenizer.save_pretrained(args.out)
+    tokenizer = train_small_tokenizer(texts, args.out, args.vocab_size)
     torch.manual_seed(0)
     config = Qwen2Config(
         vocab_size=len(tokenizer),

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from transformers import PreTrainedTokenizerFast
 
-from areal.dataset.arithmetic_tokenizer import build_arithmetic_tokenizer
+from areal.dataset.small_tokenizer import build_arithmetic_tokenizer
 
 GSM8K = Path(__file__).resolve().parents[3] / "shared" / "data" / "gsm8k"
 
