@@ -219,7 +219,7 @@ def test_initialize_waits_for_a_slow_server_and_gives_up_on_a_dead_one(servers: 
     threading.Timer(0.5, lambda: setattr(server, "is_ready", True)).start()
     generate(connect(server), request(2))
     server.is_ready = False
-    with pytest.raises(DeadlineExceeded, match="to be healthy, gave up after 0.3 s"):
+    with pytest.raises(DeadlineExceeded, match=r"to be healthy, gave up after 0\.3 s"):
         connect(server, setup_timeout=0.3)
 
 
