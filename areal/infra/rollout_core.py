@@ -15,7 +15,6 @@ Admission wakes on input, end of a task, version and resume. Finished tasks are 
 from __future__ import annotations
 
 import asyncio
-import heapq
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -26,6 +25,7 @@ from areal.infra.consumption import ConsumptionQueue, RolloutTask, SampleSource,
 from areal.infra.episode_runner import EpisodeRunner
 from areal.infra.failure_budget import FailureBudget, cause_of
 from areal.infra.staleness_manager import StalenessManager
+from areal.infra.submitted_tasks import SubmittedTasks
 from areal.infra.waiting import Waiters
 from areal.utils.errors import InfraError, UserCodeError
 
@@ -53,12 +53,11 @@ class RolloutCore:
         self.waiters = Waiters(stall_s, self.wait_reason)
         self.runner = EpisodeRunner(self.failures, self._on_end, self.waiters.fail)
         self.batches = ConsumptionQueue(staleness.max_staleness, in_order)
+        self.submitted = SubmittedTasks(staleness, self.waiters, in_order)
         self.num_expired = 0
         self.is_paused = False
-        self._in_order = in_order
         self._inputs: deque[RolloutTask] = deque()
         self._source: SampleSource | None = None
-        self._finished: list[tuple[int, int, RolloutTask]] = []  # heap of submitted tasks that nobody claimed
         self._dropped: list[tuple[SampleSource, int]] = []
         self._num_admitted = 0
         self._num_idle = 0  # tasks without a trajectory since the last one with
@@ -115,58 +114,9 @@ class RolloutCore:
         self.staleness.on_consumed(count)
         return TakenBatch(self.batches.take(count), dropped, version)
 
-    async def wait(self, count: int, timeout_s: float | None = None) -> list[RolloutTask]:
-        """The oldest `count` finished submitted tasks, once that many ended in any way."""
-        await self.waiters.until(
-            lambda: len(self._finished) >= count,
-            timeout_s,
-            lambda: f"wait({count}): {len(self._finished)} of {count} done",
-        )
-        taken = [heapq.heappop(self._finished)[2] for _ in range(count)]
-        self._consume(taken)
-        return taken
-
-    async def wait_for(self, tasks: list[RolloutTask], timeout_s: float | None = None) -> None:
-        """Wait until exactly these submitted tasks ended, and take them."""
-        for task in tasks:
-            task.is_claimed = True
-        if any(task.state is TaskState.DONE for task in tasks):
-            self._finished = [entry for entry in self._finished if not entry[2].is_claimed]
-            heapq.heapify(self._finished)
-        num_over = 0
-
-        def are_over() -> bool:
-            nonlocal num_over
-            while num_over < len(tasks) and tasks[num_over].state is TaskState.DONE:
-                num_over += 1
-            return num_over == len(tasks)
-
-        try:
-            await self.waiters.until(
-                are_over,
-                timeout_s,
-                lambda: f"task {tasks[num_over].task_id}, one of {len(tasks)} waited for, is not done",
-            )
-        finally:
-            if num_over == len(tasks):
-                self._consume(tasks)
-            else:
-                for task in tasks:
-                    self._offer(task)
-
-    def _consume(self, tasks: list[RolloutTask]) -> None:
-        for task in tasks:
-            task.state = TaskState.CONSUMED
-        self.staleness.on_consumed(sum(task.trajectory is not None for task in tasks))
-
-    def _offer(self, task: RolloutTask) -> None:
-        task.is_claimed = False
-        if task.state is TaskState.DONE:
-            heapq.heappush(self._finished, (task.task_id if self._in_order else task.seq, task.seq, task))
-
     def num_finished(self) -> int:
         """Tasks done and not consumed."""
-        return self.batches.num_done + len(self._finished)
+        return self.batches.num_done + self.submitted.num_ready
 
     def wait_reason(self) -> str:
         """Why a consumer would wait now, in words."""
@@ -233,8 +183,7 @@ class RolloutCore:
             self._num_idle += 1
             self.staleness.on_rollout_rejected(keeps_slot=source is not None and source.is_dynamic)
         if source is None:
-            if not task.is_claimed:
-                self._offer(task)
+            self.submitted.on_end(task)
         else:
             if trajectory is None and not source.is_dynamic:
                 task.state = TaskState.DROPPED

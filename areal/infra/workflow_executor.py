@@ -116,7 +116,7 @@ class WorkflowExecutor:
         if count <= 0:
             raise ValueError(f"wait: expected a count of at least 1, got {count}")
         try:
-            tasks = self._loop.run(self._core.wait(count, timeout))
+            tasks = self._loop.run(self._core.submitted.wait(count, timeout))
         except DeadlineExceeded:
             if raise_timeout:
                 raise
@@ -134,7 +134,7 @@ class WorkflowExecutor:
         if task is None:
             raise ValueError(f"task {task_id} is unknown or was returned already; expected an id that submit() gave")
         try:
-            self._loop.run(self._core.wait_for([task], timeout))
+            self._loop.run(self._core.submitted.wait_for([task], timeout))
         except DeadlineExceeded:
             if raise_timeout:
                 raise
@@ -155,7 +155,7 @@ class WorkflowExecutor:
         runnable = resolve_workflow(workflow, workflow_kwargs, group_size, drop_incomplete_group)
         episode = partial(self._run_episode, runnable, resolve_accept_fn(should_accept_fn))
         tasks = [self._enqueue(item, episode, None, is_claimed=True) for item in data]
-        self._loop.run(self._core.wait_for(tasks))
+        self._loop.run(self._core.submitted.wait_for(tasks))
         for task in tasks:
             del self._tasks[task.task_id]
         return [task.trajectory for task in tasks if task.trajectory is not None]

@@ -208,7 +208,7 @@ def test_next_batch_workflow_always_raises_stops_with_its_cause(num_good_before:
         assert caught.value.cause_type == "KeyError" and "test_rollout_core.py" in caught.value.where
         assert isinstance(caught.value.__cause__, KeyError)
         with pytest.raises(UserCodeError):
-            await bench.core.wait(1)
+            await bench.core.submitted.wait(1)
         return bench
 
     bench = run_virtually(scenario())
@@ -392,13 +392,13 @@ def test_wait_submitted_tasks_come_by_start_order() -> None:
     async def scenario() -> None:
         bench = Bench(batch_size=100)
         bench.submit(fn, 10)
-        first = await bench.core.wait(3)
+        first = await bench.core.submitted.wait(3)
         assert ids(first) == [7, 8, 9] and first[2].trajectory is None
         await asyncio.sleep(20)
-        assert ids(await bench.core.wait(4)) == [0, 1, 2, 3]
+        assert ids(await bench.core.submitted.wait(4)) == [0, 1, 2, 3]
         with pytest.raises(DeadlineExceeded, match=r"wait\(4\): 3 of 4 done"):
-            await bench.core.wait(4, timeout_s=1)
-        assert ids(await bench.core.wait(3)) == [4, 5, 6]
+            await bench.core.submitted.wait(4, timeout_s=1)
+        assert ids(await bench.core.submitted.wait(3)) == [4, 5, 6]
 
     run_virtually(scenario())
 
@@ -412,9 +412,9 @@ def test_wait_for_timeout_gives_the_tasks_back() -> None:
         bench = Bench(batch_size=100)
         tasks = bench.submit(fn, 3)
         with pytest.raises(DeadlineExceeded, match="task 1, one of 2"):
-            await bench.core.wait_for(tasks[:2], timeout_s=1)
-        await bench.core.wait_for([tasks[2]])
-        assert ids(await bench.core.wait(2)) == [0, 1]
+            await bench.core.submitted.wait_for(tasks[:2], timeout_s=1)
+        await bench.core.submitted.wait_for([tasks[2]])
+        assert ids(await bench.core.submitted.wait(2)) == [0, 1]
 
     run_virtually(scenario())
 
