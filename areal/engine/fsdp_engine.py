@@ -72,7 +72,10 @@ class FSDPPackedModel:
 
     def logprobs(self, inputs: PackedInputs, temperature: float, with_entropy: bool) -> tuple[Tensor, Tensor | None]:
         """Log-probs of the labels and entropies, float32 `[T]`."""
-        return self.module(inputs.input_ids, inputs.layout, inputs.labels, temperature, with_entropy)
+        outputs = self.module(inputs.input_ids, inputs.layout, inputs.labels, temperature, with_entropy)
+        if not torch.is_grad_enabled():
+            _reshard_root(self.module)
+        return outputs
 
     def set_gradient_sync(self, is_last: bool) -> None:
         """Reduce gradients in the backward of the last micro-batch, or in each where unsharded sums would not fit."""
@@ -124,6 +127,7 @@ def build_fsdp_model(config: TrainEngineConfig, topology: Topology) -> FSDPPacke
     if topology.device.type == "cpu" and dtype == torch.float32:
         _choose_matmul(hf_model, topology)
     verify_packing(module, hf_config, topology.device, dtype)
+    _reshard_root(module)
     logger.info(
         "%s: attention %s (%s), head %s, %s",
         model_class_of(hf_config).__name__,
@@ -181,6 +185,12 @@ def _shard(module: PackedLM, blocks: list[nn.Module], config: TrainEngineConfig,
         # A sum without pre-scaling: gloo has no scaled reductions, and dividing once, in the loss, is exact.
         part.set_gradient_divide_factor(1.0)
         part.set_force_sum_reduction_for_comms(True)
+
+
+def _reshard_root(module: PackedLM) -> None:
+    """After a forward without backward: FSDP leaves the root's parameters gathered, to be out of date after a load."""
+    if isinstance(module, FSDPModule):
+        module.reshard()
 
 
 def _load_weights(module: PackedLM, source: PreTrainedModel | None) -> None:

@@ -126,6 +126,8 @@ def _has_own_file_names(model: PreTrainedModel, tensors: dict[str, Tensor]) -> b
 
 def _to_cpu(tensor: Tensor, dtype: torch.dtype) -> Tensor:
     full = tensor.detach()
+    dtype = dtype if full.is_floating_point() else full.dtype
     if isinstance(full, DTensor):
-        full = full.full_tensor()
-    return full.to("cpu", dtype if full.is_floating_point() else full.dtype)
+        return full.full_tensor().to("cpu", dtype)
+    # A copy: the next update must not change what a consumer holds.
+    return full.to("cpu", dtype, copy=True)

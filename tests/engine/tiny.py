@@ -26,6 +26,11 @@ OPTIMIZER = OptimizerConfig(
 )
 
 
+# A step of plain SGD without clipping moves each weight by its gradient: weights after it compare gradients.
+SGD = OptimizerConfig(type="sgd", lr=1.0, beta1=0.0, weight_decay=0.0, warmup_steps=0, gradient_clipping=1e9)
+SEQ_LENS = [9, 20, 5, 13, 31, 2, 17, 8]
+
+
 def save_tiny_model(folder: Path, tie_word_embeddings: bool = True, dropout: float = 0.0) -> str:
     """A random Qwen2 as a HF directory; weights large enough that attention and position matter."""
     torch.manual_seed(0)
