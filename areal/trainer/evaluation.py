@@ -63,6 +63,13 @@ class Evaluation:
             if missing:
                 logger.warning("%d of %d problems gave no result and are left out of %s", missing, len(items), key)
         self.latest, self.measured_at = found, version
+        logger.info(
+            "version %d on %d held-out problems: %.1f %% greedy, %.1f %% sampled",
+            version,
+            len(items),
+            100 * found[stat_keys.EVAL_GREEDY],
+            100 * found[stat_keys.EVAL_SAMPLED],
+        )
         self.baseline = self.baseline or found
         return found
 

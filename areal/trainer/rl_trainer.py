@@ -23,6 +23,7 @@ from areal.api.workflow_api import WorkflowLike
 from areal.trainer.data_order import DataOrder
 from areal.trainer.evaluation import EvalTask, Evaluation
 from areal.trainer.inference import Inference
+from areal.trainer.logprob_probe import LogprobProbe, judge_mismatch
 from areal.trainer.run import TrainingRun, finetune_spec
 from areal.trainer.train_group import TrainGroup
 from areal.utils import stat_keys
@@ -32,6 +33,9 @@ from areal.utils.recover import Stateful
 from areal.utils.rollout_dump import dump_step, step_path
 
 WORKER = "areal.trainer.train_worker:ActorWorker"
+
+PROBE_DEADLINE_S = 60.0
+"""A probe started a step ago has long ended, unless its server was lost."""
 
 
 class PPOTrainer:
@@ -63,6 +67,7 @@ class PPOTrainer:
             self._version = info.versions["actor"] if info is not None else 0
             self._group.call("set_version", self._version)
             self._inference.connect(self._group, self._version)
+            self._probe = LogprobProbe(self._inference.eval_rollout, config.gconfig)
             self._stack = stack.pop_all()
 
     def __enter__(self) -> Self:
@@ -89,13 +94,13 @@ class PPOTrainer:
         `workflow`) on the validation data; a `gconfig` among its arguments is replaced by `config.eval_gconfig`.
         """
         eval_task = self._eval_task(eval_workflow or workflow, eval_workflow_kwargs or workflow_kwargs or {})
-        if self.run.start_step == 0:
+        if self.run.start_step == 0 and eval_task is not None:
             self.run.evaluator.evaluate_before_train(lambda: self._evaluate(eval_task))
         for step in self.run.steps():
             row: dict[str, float] = {}
             batch = self._next_batch(workflow, workflow_kwargs, dynamic_filter_fn, row)
             self._train_on(batch, step, row)
-            self._publish_weights(row)
+            self._publish_weights(batch, row)
             self.run.evaluate_and_save(step, partial(self._evaluate_into, row, eval_task), self.save_model)
             self._commit(step, row)
         if self._evaluation.measured_at != self._version:
@@ -128,7 +133,7 @@ class PPOTrainer:
         return batch
 
     def _train_on(self, batch: list[Trajectory], step: StepInfo, row: dict[str, float]) -> None:
-        answers = self._group.call_split("train_on", batch)
+        answers = self._group.call_split("train_on", batch, self._probe.collect(PROBE_DEADLINE_S))
         mismatches = sum(answer["token_mismatches"] for answer in answers)
         row[stat_keys.INVARIANT_MEASURES["tokens"]] = float(mismatches)
         row[stat_keys.invariant_ok("tokens")] = float(mismatches == 0)
@@ -136,16 +141,18 @@ class PPOTrainer:
         if records:
             dump_step(step_path(self.run.dir, step.global_step), [{**r, "step": step.global_step} for r in records])
 
-    def _publish_weights(self, row: dict[str, float]) -> None:
+    def _publish_weights(self, batch: list[Trajectory], row: dict[str, float]) -> None:
         """The actor's weights become the next version, on the servers and in the staleness account."""
         self._version += 1
         with self.run.timed("update_weights", "comm"):
             row.update(self._inference.publish(self._version))
             self._group.call("set_version", self._version)
+        self._probe.start(batch[0])
 
     def _commit(self, step: StepInfo, row: dict[str, float]) -> None:
         row.update(self._group.call("export_stats"))
         row.update(self._inference.export_stats())
+        judge_mismatch(row)
         row[stat_keys.VERSION] = float(self._version)
         row[stat_keys.LAG_LIMIT] = float(self.config.rollout.max_head_offpolicyness)
         self.run.commit(step, row)

@@ -19,9 +19,11 @@ from areal.api.alloc_mode import ModelAllocation
 from areal.api.engine_api import TrainEngine, Trajectory
 from areal.api.io_struct import FinetuneSpec, SaveLoadMeta
 from areal.trainer.ppo.actor import PPOActor
+from areal.trainer.ppo.stats import record_mismatch
 from areal.trainer.sft.lm_engine import LMEngine
 from areal.utils import perf_tracer, stats_tracker
 from areal.utils.checkpoint_dir import write_weights
+from areal.utils.data import to_prediction_alignment
 from areal.utils.hf_utils import load_hf_tokenizer
 from areal.utils.rollout_dump import choose_best_and_worst, make_records
 from areal.utils.seeding import set_random_seed
@@ -147,13 +149,15 @@ class ActorWorker(TrainWorker):
         self.ref = PPOActor(config, build_engine(ref_config, ft_spec)) if ref_config is not None else None
         self.record_tokenizer = load_hf_tokenizer(record_tokenizer_path) if record_tokenizer_path else None
 
-    def train_on(self, trajectories: list[Trajectory]) -> dict[str, Any]:
-        """One training step on this rank's share of the batch.
+    def train_on(self, trajectories: list[Trajectory], probe: Trajectory | None = None) -> dict[str, Any]:
+        """One training step on this rank's share of the batch; `probe` is scored before it, by every rank.
 
         Returns `stats` (of the update), `token_mismatches` and `records` (per-token records of the best and the worst
         samples, for people; empty unless recording is on).
         """
         token_mismatches = count_token_mismatches(trajectories)
+        if probe is not None:
+            self._score_probe(probe)
         if self.ref is not None:
             with stats_tracker.record_timing("ref_logp"), perf_tracer.trace_scope("ref_logp", "compute"):
                 for trajectory, logp in zip(trajectories, self.ref.compute_logp(trajectories), strict=True):
@@ -169,6 +173,12 @@ class ActorWorker(TrainWorker):
             self.engine.step_lr_scheduler()
         records = self._records(batch) if self.record_tokenizer is not None else []
         return {"stats": stats, "token_mismatches": token_mismatches, "records": records}
+
+    def _score_probe(self, probe: Trajectory) -> None:
+        """Compare the servers' log-probs of a few fresh tokens with those of the same weights here."""
+        logp = self.actor.compute_logp([probe])[0]
+        behave, mask, versions = (to_prediction_alignment(probe[key]) for key in ("logprobs", "loss_mask", "versions"))
+        record_mismatch(behave, logp, mask.bool(), versions, self.engine.get_version())
 
     def _records(self, batch: list[Trajectory]) -> list[dict[str, Any]]:
         """Per-token records of this rank's best and worst samples, with log-probs of the weights after the update."""
