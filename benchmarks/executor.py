@@ -86,7 +86,7 @@ def rss_kb() -> int:
 def measure(name: str, latency_s: Callable[[], float], concurrency: int, episodes: int, mode: str) -> None:
     engine = Engine(latency_s)
     # `prepare_batch` moves the version with every batch; the others never do, so their account must hold all episodes.
-    eta = max(2, 2 * concurrency // BATCH) if mode == "prepare_batch" else 1 << 40
+    eta = 2 if mode == "prepare_batch" else 1 << 40
     config = InferenceEngineConfig(
         consumer_batch_size=BATCH, max_concurrent_rollouts=concurrency, max_head_offpolicyness=eta
     )
@@ -113,11 +113,12 @@ def measure(name: str, latency_s: Callable[[], float], concurrency: int, episode
     run(min(episodes, 4 * concurrency + 640))
     gc.collect()
     before_kb = rss_kb()
-    rates = []
+    rates, cpu_us = [], []
     for _ in range(3):
-        start_s = time.perf_counter()
+        start_s, start_cpu_s = time.perf_counter(), time.process_time()
         run(episodes)
         rates.append(episodes / (time.perf_counter() - start_s))
+        cpu_us.append(1e6 * (time.process_time() - start_cpu_s) / episodes)
     start_s = time.perf_counter()
     executor.export_stats()
     export_ms = 1e3 * (time.perf_counter() - start_s)
@@ -128,6 +129,7 @@ def measure(name: str, latency_s: Callable[[], float], concurrency: int, episode
         "concurrency": concurrency,
         "episodes": 3 * episodes,
         "episodes_per_s": [round(rate) for rate in rates],
+        "cpu_us_per_episode": [round(value, 1) for value in cpu_us],
         "rss_growth_kb": rss_kb() - before_kb,
         "export_ms": round(export_ms, 2),
     }

@@ -58,7 +58,7 @@ def simulate(
     async def episode(task_id: int, data: dict[str, Any]) -> EpisodeResult:
         durations.append(min(limit_s, MEDIAN_S * rng.lognormvariate(0.0, SIGMA)))
         await asyncio.sleep(durations[-1])
-        return EpisodeResult(Outcome.SCORED, TRAJECTORY, [])
+        return EpisodeResult(Outcome.SCORED, TRAJECTORY)
 
     async def scenario() -> float:
         nonlocal max_lag

@@ -42,7 +42,7 @@ class EpisodeResult:
 
     outcome: Outcome
     trajectory: Trajectory | None
-    member_errors: list[BaseException]
+    member_errors: tuple[BaseException, ...] = ()
 
 
 EpisodeFn = Callable[[int, dict[str, Any]], Coroutine[Any, Any, EpisodeResult]]

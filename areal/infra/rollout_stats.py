@@ -31,26 +31,17 @@ class RolloutStats:
         """Record the trajectories consumed at trainer version `version`."""
         trajectories = [task.trajectory for task in tasks if task.trajectory is not None]
         self._task_lags += [version - task.version for task in tasks if task.trajectory is not None]
-        # Padding and prompts are not trained on and have no version.
-        versions_BL = [
-            np.where(traj["loss_mask"].numpy() > 0, traj["versions"].numpy(), -1)
-            for traj in trajectories
-            if "versions" in traj
-        ]
+        versions_BL = [traj["versions"].numpy() for traj in trajectories if "versions" in traj]
         if versions_BL:
-            flat = np.concatenate([array.ravel() for array in versions_BL])
-            flat = flat[flat >= 0]
-            self._on_versions(version, versions_BL, flat)
-        truncated = [traj["truncated"].numpy() for traj in trajectories if "truncated" in traj]
-        if truncated:
-            self._num_truncated += int(np.count_nonzero(np.concatenate(truncated)))
-        for traj in trajectories:
-            group_size = traj["input_ids"].shape[0]
-            self._num_sequences += group_size
-            if group_size > 1 and "rewards" in traj:
-                rewards = traj["rewards"].numpy()
+            self._on_versions(version, versions_BL)
+        for rewards_B in (traj["rewards"].numpy() for traj in trajectories if "rewards" in traj):
+            self._num_sequences += rewards_B.size
+            if rewards_B.size > 1:
                 self._num_groups += 1
-                self._num_flat_groups += bool((rewards == rewards[0]).all())
+                self._num_flat_groups += bool((rewards_B == rewards_B[0]).all())
+        truncated_B = [traj["truncated"].numpy() for traj in trajectories if "truncated" in traj]
+        if truncated_B:
+            self._num_truncated += int(np.count_nonzero(np.concatenate(truncated_B)))
 
     def export(self, core: RolloutCore) -> dict[str, float]:
         """Numbers since the last export, and the gauges of now."""
@@ -83,7 +74,9 @@ class RolloutStats:
         self._reset()
         return row
 
-    def _on_versions(self, version: int, versions_BL: list[np.ndarray], flat: np.ndarray) -> None:
+    def _on_versions(self, version: int, versions_BL: list[np.ndarray]) -> None:
+        flat = np.concatenate(versions_BL, axis=None)
+        flat = flat[flat >= 0]
         if not flat.size:
             return
         oldest, newest = int(flat.min()), int(flat.max())

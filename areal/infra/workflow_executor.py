@@ -265,7 +265,9 @@ class WorkflowExecutor:
             check_trajectory_format(trajectory)
         if accept is not None and not accept(trajectory):
             return EpisodeResult(Outcome.REJECTED, None, context.member_errors)
-        trajectory["task_ids"] = torch.from_numpy(np.full(trajectory["input_ids"].shape[0], task_id))
+        trajectory["task_ids"] = torch.from_numpy(
+            np.array([task_id] * trajectory["input_ids"].shape[0], dtype=np.int64)
+        )
         if self._dump is not None:
             self._dump(trajectory, task_id, self._is_eval)
         return EpisodeResult(Outcome.SCORED, trajectory, context.member_errors)

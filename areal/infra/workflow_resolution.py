@@ -117,7 +117,7 @@ class GroupedRolloutWorkflow(RolloutWorkflow):
             fatal = errors[0]
         if fatal is not None:
             raise fatal
-        context.member_errors.extend(errors)
+        context.member_errors = tuple(errors)
         finished = [member for member in members if _error_of(member) is None]
         kept = [trajectory for member in finished if (trajectory := member.result()) is not None]
         if not kept or (self.drop_incomplete_group and len(kept) < self.group_size):

@@ -24,7 +24,7 @@ class WorkflowContext:
     task_id: int | None = None
     sample_idx: int | None = None
     rejection: str | None = field(default=None, compare=False)
-    member_errors: list[BaseException] = field(default_factory=list, compare=False)
+    member_errors: tuple[BaseException, ...] = field(default=(), compare=False)
 
 
 _current: ContextVar[WorkflowContext | None] = ContextVar("areal_workflow_context", default=None)

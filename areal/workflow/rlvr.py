@@ -92,14 +92,12 @@ def build_trajectory(response: ModelResponse, reward: float) -> Trajectory:
     Filled through numpy: `torch.tensor` on a list is several times slower, and this runs once per sample on the rollout loop.
     """
     num_prompt, length = response.input_len, response.input_len + response.output_len
-    input_ids, loss_mask, versions = (np.zeros((1, length), dtype=np.int32) for _ in range(3))
-    logprobs = np.zeros((1, length), dtype=np.float32)
-    input_ids[0, :num_prompt] = response.input_tokens
-    input_ids[0, num_prompt:] = response.output_tokens
+    loss_mask = np.zeros((1, length), dtype=np.int32)
     loss_mask[0, num_prompt:] = 1
+    logprobs = np.zeros((1, length), dtype=np.float32)
     logprobs[0, num_prompt:] = response.output_logprobs
-    versions[0, :num_prompt] = -1
-    versions[0, num_prompt:] = response.output_versions
+    input_ids = np.array([response.input_tokens + response.output_tokens], dtype=np.int32)
+    versions = np.array([[-1] * num_prompt + response.output_versions], dtype=np.int32)
     columns = {
         "input_ids": input_ids,
         "attention_mask": np.ones((1, length), dtype=np.bool_),

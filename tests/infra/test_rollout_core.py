@@ -56,8 +56,8 @@ class Bench:
             self.num_started += 1
             version = self.version.version
             if await fn(task_id):
-                return EpisodeResult(Outcome.SCORED, tiny_trajectory(version), [])
-            return EpisodeResult(Outcome.REJECTED, None, [])
+                return EpisodeResult(Outcome.SCORED, tiny_trajectory(version))
+            return EpisodeResult(Outcome.REJECTED, None)
 
         return run
 
