@@ -253,6 +253,21 @@ class RemoteInfEngine(InferenceEngine):
         }
 
 
+class EngineServerListener:
+    """Keeps an engine's servers in step with a `ServerSupervisor`: give it as the supervisor's listener."""
+
+    def __init__(self, engine: RemoteInfEngine) -> None:
+        self._engine = engine
+
+    def lost(self, address: str, cause: str) -> None:
+        """Hand the requests of a server that ended to the others."""
+        self._engine.remove_server(address, cause)
+
+    def restored(self, old_address: str, new_address: str, version: int) -> None:
+        """Use a restarted server once it has the current weights; `InfraError` when it does not take them."""
+        self._engine.add_server(new_address)
+
+
 class RemoteNativeEngine(RemoteInfEngine):
     """A rollout engine on `native` servers."""
 

@@ -83,7 +83,10 @@ class ServerFleet:
                 )
             await asyncio.sleep(START_POLL_S)
         async with self._lock:
-            await self._bring_up_to_date(address)
+            try:
+                await self._bring_up_to_date(address)
+            except ConfigError as error:
+                raise InfraError(f"the server at {address} refuses the current weights: {error}") from error
             self.pool.admit(address)
 
     def remove(self, address: str, cause: str) -> None:
