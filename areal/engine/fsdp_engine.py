@@ -31,7 +31,7 @@ from areal.models.hf_model import (
     save_configs,
     transformer_blocks,
 )
-from areal.models.packed_attention.hf import AttentionChoice, AttentionNeeds, choose_attention
+from areal.models.packed_attention.hf import DENSE, AttentionChoice, AttentionNeeds, choose_attention
 from areal.models.packed_lm import PackedLM, verify_packing
 from areal.utils.cpu_backend import choose_cpu_matmul, set_cpu_matmul
 from areal.utils.errors import ConfigError
@@ -70,12 +70,16 @@ class FSDPPackedModel:
         grad_bytes = 4 * sum(param.numel() for param in module.parameters())
         self._defers_sync = grad_bytes <= MAX_UNSHARDED_GRAD_BYTES and not _offloads(config, topology)
 
+    @property
+    def shares_prefixes(self) -> bool:
+        """Whether a group's prompt is computed once: our own kernel and head know about it, others do not."""
+        return self.module.attention.name == DENSE and self.module.has_fused_head
+
     def logprobs(self, inputs: PackedInputs, temperature: float, with_entropy: bool) -> tuple[Tensor, Tensor | None]:
-        """Log-probs of the labels and entropies, float32 `[T]`."""
-        outputs = self.module(inputs.input_ids, inputs.layout, inputs.labels, temperature, with_entropy)
-        if not torch.is_grad_enabled():
-            _reshard_root(self.module)
-        return outputs
+        """Log-probs of the labels and entropies, float32 `[U]`."""
+        return self.module(
+            inputs.input_ids, inputs.layout, inputs.labels, temperature, with_entropy, inputs.prediction_rows
+        )
 
     def set_gradient_sync(self, is_last: bool) -> None:
         """Reduce gradients in the backward of the last micro-batch, or in each where unsharded sums would not fit."""

@@ -4,7 +4,7 @@
 
 Built by the FSDP engine, which shards this module: the language-model head must run inside the root's forward, where
 FSDP has its weight gathered. Must never change what the HF model computes; `verify_packing` proves that it does not.
-Shapes: T packed tokens, D hidden size, V vocabulary.
+Shapes: T packed tokens (rows), U predictions, D hidden size, V vocabulary.
 """
 
 from __future__ import annotations
@@ -55,18 +55,23 @@ class PackedLM(nn.Module):
         labels: Tensor,
         temperature: float,
         with_entropy: bool,
+        prediction_rows: Tensor | None = None,
     ) -> tuple[Tensor, Tensor | None]:
-        """Log-probs of `labels` and, if asked for, entropies: float32 `[T]` each.
+        """Log-probs of `labels` and, if asked for, entropies: float32 `[U]` each.
 
         Args:
             input_ids: int64 `[T]`, the sequences of `layout` one after another.
             layout: boundaries of the sequences.
-            labels: int64 `[T]`, in [0, V).
+            labels: int64 `[U]`, in [0, V).
             temperature: divisor of the logits, > 0.
             with_entropy: whether entropies are wanted.
+            prediction_rows: int64 `[U]`, the row that each label is predicted from; None means U = T and row u. Needs the
+                fused head.
         """
         if self.has_fused_head:
             hidden = self.hidden(input_ids, layout)
+            if prediction_rows is not None:
+                hidden = hidden.index_select(0, prediction_rows)
             head = self.hf.get_output_embeddings()
             arguments = (hidden, head.weight, labels, temperature, self.chunk_size, head.bias)
             return linear_logprobs_entropy(*arguments) if with_entropy else (linear_logprobs(*arguments), None)

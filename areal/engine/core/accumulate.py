@@ -17,6 +17,7 @@ from torch import Tensor
 from areal.api.engine_api import LossFn, LossWeightFn
 from areal.engine.core.model import PackedInputs, PackedModel
 from areal.engine.core.topology import Topology
+from areal.models.packed_attention.dense import MAX_DENSE_LENGTH
 from areal.utils.data import MicroBatchList
 
 
@@ -77,6 +78,9 @@ def logprobs_of(
     model: PackedModel, micro_batch: dict[str, Any], temperature: float, device: torch.device, with_entropy: bool
 ) -> tuple[Tensor, Tensor | None]:
     """Prediction-aligned log-probs and entropies `[T]`; the log-prob at the last token of each sequence is 0."""
-    inputs = PackedInputs.of(micro_batch, device)
+    # Long sequences go through kernels that want their rows side by side.
+    share_prefixes = model.shares_prefixes and micro_batch["max_seqlen"] <= MAX_DENSE_LENGTH
+    inputs = PackedInputs.of(micro_batch, device, share_prefixes)
     logprobs, entropy = model.logprobs(inputs, temperature, with_entropy)
-    return logprobs.masked_fill(~inputs.has_label, 0.0), entropy
+    logprobs = inputs.per_token(logprobs).masked_fill(~inputs.has_label, 0.0)
+    return logprobs, None if entropy is None else inputs.per_token(entropy)

@@ -16,29 +16,49 @@ import torch
 from torch import Tensor, nn
 
 from areal.models.packed_attention.layout import PackedLayout
+from areal.models.packed_attention.sharing import find_shared_prefixes
 
 
 @dataclass(frozen=True)
 class PackedInputs:
-    """A packed micro-batch as the model sees it: T tokens of the sequences of `layout`.
+    """A packed micro-batch of T tokens as the model sees it: R rows of the sequences of `layout`, and U predictions.
 
-    `labels[t]` is token t + 1 of the same sequence; the last token of each sequence has none (`has_label` False).
+    Without shared prefixes R = U = T. `labels[u]` is the token after prediction u; the last token of each sequence has none
+    (`has_label` `[T]` False).
     """
 
     input_ids: Tensor
     labels: Tensor
     has_label: Tensor
     layout: PackedLayout
+    prediction_rows: Tensor | None = None
+    """int64 `[U]`: the row each prediction is made from; None when it is the row of the same index."""
+    prediction_of: Tensor | None = None
+    """int64 `[T]`: the prediction of each token."""
 
     @classmethod
-    def of(cls, micro_batch: dict[str, Any], device: torch.device) -> PackedInputs:
+    def of(cls, micro_batch: dict[str, Any], device: torch.device, share_prefixes: bool = False) -> PackedInputs:
         """From a packed dict with `input_ids` `[T]` and `cu_seqlens` `[n + 1]`."""
-        layout = PackedLayout.from_lengths(micro_batch["cu_seqlens"].diff().tolist(), device)
+        seq_lens = micro_batch["cu_seqlens"].diff().tolist()
         input_ids = micro_batch["input_ids"].to(device, torch.long)
         has_label = torch.ones_like(input_ids, dtype=torch.bool)
-        has_label[layout.cu_seqlens[1:].long() - 1] = False
+        has_label[micro_batch["cu_seqlens"][1:].to(device, torch.long) - 1] = False
         labels = input_ids.roll(-1).masked_fill(~has_label, 0)
-        return cls(input_ids, labels, has_label, layout)
+        shared = find_shared_prefixes(input_ids, tuple(seq_lens)) if share_prefixes else None
+        if shared is None:
+            return cls(input_ids, labels, has_label, PackedLayout.from_lengths(seq_lens, device))
+        return cls(
+            input_ids[shared.first_tokens.to(device)],
+            labels[shared.prediction_tokens.to(device)],
+            has_label,
+            PackedLayout.from_lengths(seq_lens, device, shared),
+            shared.token_rows[shared.prediction_tokens].to(device),
+            shared.prediction_of.to(device),
+        )
+
+    def per_token(self, predictions: Tensor) -> Tensor:
+        """Values of the predictions `[U]` at every token `[T]`."""
+        return predictions if self.prediction_of is None else predictions.index_select(0, self.prediction_of)
 
 
 class PackedModel(Protocol):
@@ -49,8 +69,13 @@ class PackedModel(Protocol):
     hidden_matrices: set[str]
     """Names of the 2-D parameters between embedding and head, which Muon may orthogonalise."""
 
+    @property
+    def shares_prefixes(self) -> bool:
+        """Whether sequences of a micro-batch may share rows (`PackedInputs` with `prediction_rows`)."""
+        ...
+
     def logprobs(self, inputs: PackedInputs, temperature: float, with_entropy: bool) -> tuple[Tensor, Tensor | None]:
-        """Log-probs of the labels and entropies, float32 `[T]`; collective where parameters are sharded."""
+        """Log-probs of the labels and entropies, float32 `[U]`; collective where parameters are sharded."""
         ...
 
     def set_gradient_sync(self, is_last: bool) -> None:

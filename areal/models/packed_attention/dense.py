@@ -87,6 +87,20 @@ def _additive_mask(window: int | None, device: torch.device) -> Tensor:
     return mask.masked_fill_(~_visible(MAX_DENSE_LENGTH, window), -math.inf).to(device)
 
 
+def _bucket_mask(plan: DensePlan, index: int, window: int | None) -> Tensor:
+    """Additive mask of a bucket, broadcast over `[n, heads, Lq, Lk]`."""
+    bucket = plan.buckets[index]
+    if bucket.offsets is None:
+        return _additive_mask(window, plan.query_source.device)[: bucket.query_length, : bucket.key_length]
+    if (index, window) not in plan.masks:
+        positions_nq = bucket.offsets.unsqueeze(1) + torch.arange(bucket.query_length, device=bucket.offsets.device)
+        mask = _additive_mask(window, bucket.offsets.device)
+        # Padding queries lie beyond their sequence: any row that sees a key will do.
+        rows_nq = positions_nq.clamp(max=bucket.key_length - 1)
+        plan.masks[index, window] = mask[:, : bucket.key_length][rows_nq].unsqueeze(1)
+    return plan.masks[index, window]
+
+
 class _DenseAttention(torch.autograd.Function):
     @staticmethod
     def forward(
@@ -96,15 +110,15 @@ class _DenseAttention(torch.autograd.Function):
         k_pad = k.index_select(0, plan.key_source)
         v_pad = v.index_select(0, plan.key_source)
         out_pad = q_pad.new_empty(q_pad.shape[0], v.shape[-1])
-        mask = _additive_mask(window, q.device)
         keeps_probs = any(ctx.needs_input_grad[:3])
         all_probs = []
-        for bucket in plan.buckets:
+        for index, bucket in enumerate(plan.buckets):
             q_b, k_b, v_b, out_b = _bucket_views(bucket, num_kv_heads, q_pad, k_pad, v_pad, out_pad)
-            scores = torch.bmm(q_b, k_b.transpose(1, 2)).view(-1, bucket.length, bucket.length)
+            scores = torch.bmm(q_b, k_b.transpose(1, 2))
+            by_head = scores.view(bucket.num_sequences, -1, bucket.query_length, bucket.key_length)
             # Low precision scores are scaled and normalised in float32, as HF's eager attention does.
-            scores = torch.add(mask[: bucket.length, : bucket.length], scores, alpha=scale)
-            probs = torch.softmax(scores, dim=-1).to(q.dtype).view(q_b.shape[0], -1, bucket.length)
+            by_head = torch.add(_bucket_mask(plan, index, window), by_head, alpha=scale)
+            probs = torch.softmax(by_head, dim=-1).to(q.dtype).view(scores.shape)
             torch.bmm(probs, v_b, out=out_b)
             if keeps_probs:
                 all_probs.append(probs)
@@ -119,7 +133,7 @@ class _DenseAttention(torch.autograd.Function):
         plan: DensePlan = ctx.plan
         q_pad, k_pad, v_pad, *all_probs = ctx.saved_tensors
         grad_out_pad = grad_out.contiguous().index_select(0, plan.query_source)
-        # Padding rows hold copies of real rows: their gradient must not count twice.
+        # Padding rows and second copies of shared rows repeat real rows: their gradient must not count twice.
         grad_out_pad.index_fill_(0, plan.query_padding, 0.0)
         dq_pad, dk_pad, dv_pad = (torch.empty_like(x) for x in (q_pad, k_pad, v_pad))
         for bucket, probs in zip(plan.buckets, all_probs, strict=True):
@@ -131,12 +145,12 @@ class _DenseAttention(torch.autograd.Function):
             dscores = torch._softmax_backward_data(dprobs, probs, -1, probs.dtype).mul_(ctx.scale)
             torch.bmm(dscores, k_b, out=dq_b)
             torch.bmm(dscores.transpose(1, 2), q_b, out=dk_b)
-        grads = (
-            dq_pad.index_select(0, plan.query_target),
-            dk_pad.index_select(0, plan.key_target),
-            dv_pad.index_select(0, plan.key_target),
-        )
-        return *grads, None, None, None, None
+        dk, dv = dk_pad.index_select(0, plan.key_target), dv_pad.index_select(0, plan.key_target)
+        if plan.key_copies.numel():
+            shared_rows = plan.key_source.index_select(0, plan.key_copies)
+            for grad, grad_pad in ((dk, dk_pad), (dv, dv_pad)):
+                grad.index_add_(0, shared_rows, grad_pad.index_select(0, plan.key_copies))
+        return dq_pad.index_select(0, plan.query_target), dk, dv, None, None, None, None
 
 
 def _bucket_views(
