@@ -8,6 +8,7 @@ __getattr__, __dir__, __all__ = attach(
     __name__,
     {
         "RemoteInfEngine": "areal.infra.remote_inf_engine",
+        "RemoteNativeEngine": "areal.infra.remote_inf_engine",
         "GroupedRolloutWorkflow": "areal.infra.remote_inf_engine",
         "RemoteInfBackendProtocol": "areal.api.engine_api",
         "WorkflowExecutor": "areal.infra.workflow_executor",

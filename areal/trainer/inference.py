@@ -16,10 +16,9 @@ from typing import Any, Self
 
 from areal.api.alloc_mode import ModelAllocation, usable_gpus
 from areal.api.cli_args import PPOConfig
-from areal.engine.native_remote import NativeBackend
 from areal.infra.launcher.command import CommandBuilder, ServerCommand, ServerStart, native_server_command
 from areal.infra.launcher.supervisor import ServerSupervisor
-from areal.infra.remote_inf_engine import RemoteInfEngine
+from areal.infra.remote_inf_engine import EngineServerListener, RemoteInfEngine, RemoteNativeEngine
 from areal.infra.weight_sync import DiskWeightSync
 from areal.trainer.train_group import TrainGroup
 from areal.utils import names, stat_keys
@@ -65,10 +64,10 @@ class Inference:
             self._initial = (str(path), 0)
             self._start_servers()
         config = self._config.rollout
-        self.rollout = RemoteInfEngine(config, NativeBackend(), on_server_dead=self._supervisor.restart)
+        self.rollout = RemoteNativeEngine(config, on_server_dead=self._supervisor.restart)
         self._stack.callback(self.rollout.destroy)
         self.rollout.initialize(self._addresses.result())
-        self._supervisor.set_listener(RestartListener(self.rollout))
+        self._supervisor.set_listener(EngineServerListener(self.rollout))
         # Evaluation may use every slot of the servers: its problems are many and have few samples each.
         slots = self._config.native.max_num_seqs // self._config.eval_gconfig.n_samples
         wide = max(slots, config.max_concurrent_rollouts or 1)
@@ -100,21 +99,6 @@ class Inference:
 
     def _latest_weights(self) -> tuple[str, int]:
         return self._sync.latest() if self._sync is not None else self._initial
-
-
-class RestartListener:
-    """Tells the rollout engine what the supervisor did; called on the supervisor's threads."""
-
-    def __init__(self, rollout: RemoteInfEngine) -> None:
-        self._rollout = rollout
-
-    def lost(self, address: str, cause: str) -> None:
-        """Send nothing more to a server that has ended; what it was generating continues elsewhere."""
-        self._rollout.remove_server(address, cause)
-
-    def restored(self, old_address: str, new_address: str, version: int) -> None:
-        """Use the server that replaces `old_address`, once it has the current weights."""
-        self._rollout.add_server(new_address)
 
 
 def on_free_gpus(build: CommandBuilder, config: PPOConfig) -> CommandBuilder:

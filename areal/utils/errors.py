@@ -30,7 +30,7 @@ class WorkerDied(InfraError):
     """A worker process ended while it was needed."""
 
 
-class DeadlineExceeded(InfraError):
+class DeadlineExceeded(InfraError, TimeoutError):
     """Something was waited for longer than its deadline; the message says who waits for whom."""
 
 
