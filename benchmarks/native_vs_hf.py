@@ -3,7 +3,8 @@
 """Tokens per second of the native engine, HF `generate` and, if asked, vLLM: one model, one process run, interleaved.
 
 Each round runs every leg once, so that a drifting host slows all of them alike; the ratio of a leg to HF is the median over
-rounds. Prints one JSON line a (workload, leg). Shape: the demo model (Qwen2, 0.38M parameters), prompt 32, 48 new tokens,
+rounds. `cpu_ratio_to_hf` compares CPU seconds of this process instead of wall seconds (in-process legs only): neighbours that
+take the cores away do not show in it. Prints one JSON line a (workload, leg). Shape: the demo model (Qwen2, 0.38M parameters), prompt 32, 48 new tokens,
 temperature 1, log-probs on, one thread, fp32.
 
     OMP_NUM_THREADS=1 python benchmarks/native_vs_hf.py [--rounds 9] [--vllm-python /path/to/venv/bin/python]
@@ -195,13 +196,15 @@ def wait_for(condition: Callable[[], bool], process: subprocess.Popen, timeout_s
 
 def measure(legs: dict[str, Leg], num_samples: int, group: int, rounds: int) -> None:
     rates: dict[str, list[float]] = {name: [] for name in legs}
+    cpu_s: dict[str, list[float]] = {name: [] for name in legs}
     for seed in range(rounds + 1):
         for name, leg in legs.items():
             prompts = workload(num_samples, group, seed)
-            started = time.perf_counter()
+            started, cpu_started = time.perf_counter(), time.process_time()
             tokens = leg(prompts, seed)
             if seed > 0:  # the first round warms every leg up
                 rates[name].append(tokens / (time.perf_counter() - started))
+                cpu_s[name].append(time.process_time() - cpu_started)
             assert tokens == num_samples * NEW_TOKENS, (name, tokens)
     for name, values in rates.items():
         row = {
@@ -214,6 +217,9 @@ def measure(legs: dict[str, Leg], num_samples: int, group: int, rounds: int) -> 
             "ratio_to_hf": round(statistics.median(v / h for v, h in zip(values, rates["hf"], strict=True)), 2),
             "rounds": rounds,
         }
+        if not name.endswith("_http"):
+            ratios = [h / v for v, h in zip(cpu_s[name], cpu_s["hf"], strict=True)]
+            row["cpu_ratio_to_hf"] = round(statistics.median(ratios), 2)
         print(json.dumps(row), flush=True)
 
 

@@ -5,7 +5,9 @@
 import hashlib
 
 
-def random_reward_fn(prompt: str, completion: str, prompt_ids: list[int], completion_ids: list[int], **_: object) -> float:
+def random_reward_fn(
+    prompt: str, completion: str, prompt_ids: list[int], completion_ids: list[int], **_: object
+) -> float:
     """1.0 for 60 % of the samples, chosen by a hash of the text."""
     digest = hashlib.blake2b(f"{prompt}\0{completion}".encode(), digest_size=2).digest()
     return float(int.from_bytes(digest, "little") < 0.6 * 65536)
