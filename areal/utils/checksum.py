@@ -38,5 +38,5 @@ def _tensor_digest(name: str, tensor: Tensor) -> bytes:
     header = f"{name}\0{str(tensor.dtype).removeprefix('torch.')}\0{tuple(tensor.shape)}\0"
     digest = hashlib.sha256(header.encode())
     flat = tensor.detach().to("cpu").contiguous().reshape(-1)
-    digest.update(memoryview(flat.view(torch.uint8).numpy()))
+    digest.update(flat.view(torch.uint8).numpy().data)
     return digest.digest()

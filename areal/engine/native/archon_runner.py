@@ -52,11 +52,13 @@ class ArchonRunner:
         """See `Runner.prefill`; prompts of similar length share a call."""
         computed: dict[int, Prefix] = {}
         for chunk in _chunks(prompts):
-            attend = PrefillAttention()
+            attend = PrefillAttention(self._decoder.args.num_layers, len(chunk))
             tokens_BS, lengths = self._pad([prompts[i] for i in chunk])
-            hidden_BSE = self._decoder.hidden(tokens_BS, None, attend)
-            last = torch.tensor(lengths, device=self.device) - 1
-            logits_BV = self._decoder.head(hidden_BSE[torch.arange(len(chunk), device=self.device), last]).float()
+            width = tokens_BS.shape[1]
+            positions_N = torch.arange(width, device=self.device).repeat(len(chunk))
+            hidden_NE = self._decoder.hidden(tokens_BS.flatten(), positions_N, attend)
+            last = torch.tensor([row * width + length - 1 for row, length in enumerate(lengths)], device=self.device)
+            logits_BV = self._decoder.head(hidden_NE[last]).float()
             for row, i in enumerate(chunk):
                 kv = (attend.kv(row, lengths[row]),)
                 computed[i] = Prefix(tokens=prompts[i], logits=logits_BV[row].clone(), kv=kv)
@@ -80,9 +82,9 @@ class ArchonRunner:
         self._cache.reserve(len(self._lengths_R), longest + 1)
         lengths_R = self._lengths_R.to(self.device)
         attend = DecodeAttention(self._cache, lengths_R, longest)
-        logits_R1V = self._decoder(tokens_R[:, None], lengths_R[:, None], attend)
+        logits_RV = self._decoder(tokens_R, lengths_R, attend)
         self._lengths_R = self._lengths_R + 1
-        return logits_R1V[:, 0].float()
+        return logits_RV.float()
 
     def retain(self, order: Sequence[int]) -> None:
         """See `Runner.retain`. Rows that stay in place cost nothing; rows that swap places are not expected."""
@@ -109,7 +111,8 @@ class ArchonRunner:
             tokens_BS, _ = self._pad(suffixes[first : first + rows_per_call], new_tokens)
             starts_B = self._lengths_R[first : first + rows_per_call].to(self.device)
             positions_BS = starts_B[:, None] + torch.arange(new_tokens, device=self.device)
-            self._decoder.hidden(tokens_BS, positions_BS, ExtendAttention(self._cache, first, positions_BS))
+            attend = ExtendAttention(self._cache, first, positions_BS)
+            self._decoder.hidden(tokens_BS.flatten(), positions_BS.flatten(), attend)
         self._lengths_R = self._lengths_R + torch.tensor([len(s) for s in suffixes])
 
     def read_weights(self, directory: Path) -> PreparedWeights:
@@ -138,9 +141,8 @@ class ArchonRunner:
     def _pad(self, rows: Sequence[Sequence[int]], width: int = 0) -> tuple[Tensor, list[int]]:
         """Right-padded int64 `[B, S]` on the device, and the lengths."""
         lengths = [len(row) for row in rows]
-        tokens_BS = torch.zeros(len(rows), max(width, *lengths), dtype=torch.long)
-        for i, row in enumerate(rows):
-            tokens_BS[i, : lengths[i]] = torch.tensor(row, dtype=torch.long)
+        width = max(width, *lengths)
+        tokens_BS = torch.tensor([[*row, *[0] * (width - len(row))] for row in rows], dtype=torch.long)
         return tokens_BS.to(self.device), lengths
 
 

@@ -38,7 +38,10 @@ class HFRunner:
         self._config, self._dtype = config, dtype
         headers = read_headers(directory)
         self._shapes = {name: header.shape for name, header in headers.items()}
-        self._drop_rows()
+        with torch.device("meta"):
+            self._model_class: type[PreTrainedModel] = type(AutoModelForCausalLM.from_config(config))
+        self._mask_RT = torch.zeros(0, 0, dtype=torch.long, device=device)
+        self._cache: DynamicCache | None = None
         self.apply_weights(self.read_weights(directory))
         self._self_test()
 
@@ -101,9 +104,11 @@ class HFRunner:
         unknown = sorted(headers.keys() - self._shapes.keys())
         if unknown:
             raise CheckpointError(f"expected {len(self._shapes)} tensors, got {unknown[:4]} beside them; remove them")
-        checksum = weights_checksum(read_tensors(headers).items())
-        model, report = AutoModelForCausalLM.from_pretrained(
-            directory, config=self._config, dtype=self._dtype, output_loading_info=True
+        state = read_tensors(headers)
+        checksum = weights_checksum(state.items())
+        # From the tensors rather than the directory, which need not hold any of HF's JSON files.
+        model, report = self._model_class.from_pretrained(
+            None, config=self._config, state_dict=state, dtype=self._dtype, output_loading_info=True
         )
         if report["missing_keys"] or report["mismatched_keys"]:
             missing = sorted(report["missing_keys"])[:4]
@@ -117,7 +122,7 @@ class HFRunner:
 
     def _drop_rows(self) -> None:
         self._mask_RT = torch.zeros(0, 0, dtype=torch.long, device=self.device)
-        self._cache: DynamicCache | None = None
+        self._cache = None
 
     def _prefill(self, prompts: Sequence[tuple[int, ...]]) -> list[Prefix]:
         width = max(len(p) for p in prompts)

@@ -16,12 +16,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from areal.experimental.models.archon.attention import causal_attention
+from areal.experimental.models.archon.attention import CausalRows
 
-_TOKEN_BUCKET = 64
-"""Slots grow by whole buckets; below 64 tokens a reallocation costs more than the memory is worth."""
-_GROWTH = 1.5
-"""A full cache grows by half, so that the copies of a long generation stay linear in its length."""
+_TOKEN_BUCKET = 16
+"""Slots grow by whole buckets. Reading short slots with gaps between them breaks the prefetcher's streams: at 64 rows of 80
+tokens, copying the cache every 16 steps makes a whole generation 10 % faster than leaving 64 tokens of room."""
+_GROWTH = 1.125
+"""Long slots grow by an eighth, so that the copies of a long generation stay a small share of its reads."""
 
 
 class SlotKVCache:
@@ -71,95 +72,98 @@ class SlotKVCache:
         """Copy the first `tokens` positions of whole rows; no target is also a source."""
         self._data[:, :, targets, :, :tokens] = self._data[:, :, sources, :, :tokens]
 
+    def view(self, rows: slice, tokens: int) -> tuple[Tensor, Tensor]:
+        """Keys and values `[L, R, K, tokens, D]` of a range of rows, without a copy."""
+        keys, values = self._data[:, :, rows, :, :tokens].unbind(0)
+        return keys, values
+
     def _use(self, data: Tensor) -> None:
         self._data = data
-        _, _, slots, _, length, head_dim = data.shape
-        self.keys = data[0].unbind(0)
-        self.values = data[1].unbind(0)
-        self.flat_keys = [k.view(-1, head_dim) for k in self.keys]
-        self.flat_values = [v.view(-1, head_dim) for v in self.values]
-        self.head_starts = torch.arange(slots * self.num_kv_heads, device=self._device) * length
+        _, _, slots, heads, length, head_dim = data.shape
+        self.flat_keys = [k.view(-1, head_dim) for k in data[0].unbind(0)]
+        self.flat_values = [v.view(-1, head_dim) for v in data[1].unbind(0)]
+        self.head_starts = (torch.arange(slots * heads, device=self._device) * length).view(slots, heads)
         self.columns = torch.arange(length, device=self._device)
 
 
 class DecodeAttention:
     """Strategy of one step: one new token a row, written at the row's end, attending to the row.
 
-    On the CPU in fp32, batched matrix products with a plain softmax beat the fused kernel by a quarter at 64 rows of 80
-    tokens (`benchmarks/native_vs_hf.py --kernels`); elsewhere the fused kernel is used.
+    On the CPU in fp32, batched matrix products with a plain softmax take three quarters of the fused kernel's time at 64
+    rows of 80 tokens; elsewhere the fused kernel is used. The query heads that share a key head become query rows of it,
+    so that no key is repeated in memory.
     """
 
     def __init__(self, cache: SlotKVCache, lengths_R: Tensor, longest: int) -> None:
-        self._cache = cache
         num_rows, num_heads, num_tokens = lengths_R.shape[0], cache.num_kv_heads, longest + 1
-        self._shape = (num_rows, num_tokens)
-        self._slots = cache.head_starts[: num_rows * num_heads] + lengths_R.repeat_interleave(num_heads)
-        visible = cache.columns[:num_tokens] <= lengths_R[:, None]
-        self._plain = lengths_R.device.type == "cpu" and cache.keys[0].dtype == torch.float32
+        self._cache = cache
+        self._slots = (cache.head_starts[:num_rows] + lengths_R[:, None]).view(-1)
+        keys, values = cache.view(slice(num_rows), num_tokens)
+        mask = (cache.columns[:num_tokens] <= lengths_R[:, None])[:, None, None]
+        self._plain = lengths_R.device.type == "cpu" and keys.dtype == torch.float32
         if self._plain:
-            hidden = torch.zeros(visible.shape).masked_fill_(~visible, -math.inf)
-            self._mask = hidden.repeat_interleave(num_heads, dim=0)[:, None]
-        else:
-            self._mask = visible[:, None, None]
+            hidden = torch.where(mask, 0.0, -math.inf)
+            mask = hidden.expand(-1, num_heads, 1, -1).reshape(-1, 1, num_tokens)
+            keys, values = keys.flatten(1, 2).transpose(2, 3), values.flatten(1, 2)
+        self._mask = mask
+        self._keys, self._values = keys.unbind(0), values.unbind(0)
 
-    def __call__(self, layer: int, q_R1HD: Tensor, k_R1KD: Tensor, v_R1KD: Tensor) -> Tensor:
-        """See `attention.Attend`; S is 1."""
-        cache, (rows, tokens) = self._cache, self._shape
-        head_dim = q_R1HD.shape[-1]
-        cache.flat_keys[layer].index_copy_(0, self._slots, k_R1KD.reshape(-1, head_dim))
-        cache.flat_values[layer].index_copy_(0, self._slots, v_R1KD.reshape(-1, head_dim))
-        keys = cache.keys[layer][:rows, :, :tokens]
-        values = cache.values[layer][:rows, :, :tokens]
-        # The query heads that share a key head become query rows of it: no key is repeated in memory.
-        queries = q_R1HD.reshape(rows, cache.num_kv_heads, -1, head_dim)
+    def __call__(self, layer: int, q_RHD: Tensor, k_RKD: Tensor, v_RKD: Tensor) -> Tensor:
+        """See `attention.Attend`."""
+        cache, (rows, heads, head_dim) = self._cache, k_RKD.shape
+        cache.flat_keys[layer].index_copy_(0, self._slots, k_RKD.reshape(-1, head_dim))
+        cache.flat_values[layer].index_copy_(0, self._slots, v_RKD.reshape(-1, head_dim))
+        keys, values = self._keys[layer], self._values[layer]
         if not self._plain:
-            return F.scaled_dot_product_attention(queries, keys, values, attn_mask=self._mask).view_as(q_R1HD)
-        scores = torch.baddbmm(
-            self._mask, queries.flatten(0, 1), keys.flatten(0, 1).transpose(1, 2), alpha=head_dim**-0.5
-        )
-        return torch.bmm(scores.softmax(-1), values.flatten(0, 1)).view_as(q_R1HD)
+            queries = q_RHD.reshape(rows, heads, -1, head_dim)
+            return F.scaled_dot_product_attention(queries, keys, values, attn_mask=self._mask).view(q_RHD.shape)
+        queries = q_RHD.reshape(rows * heads, -1, head_dim)
+        scores = torch.baddbmm(self._mask, queries, keys, alpha=head_dim**-0.5)
+        return torch.bmm(scores.softmax(-1), values).view(q_RHD.shape)
 
 
 class ExtendAttention:
-    """Strategy for several new tokens a row, for rows `first..first+B-1` that hold `lengths` tokens already."""
+    """Strategy for S new tokens a row, at `positions_BS` of the rows `first..first+B-1`, attending to all before them."""
 
     def __init__(self, cache: SlotKVCache, first: int, positions_BS: Tensor) -> None:
-        self._cache = cache
-        self._rows = slice(first, first + positions_BS.shape[0])
-        self._num_tokens = int(positions_BS.max()) + 1
+        num_rows, num_tokens = positions_BS.shape[0], int(positions_BS.max()) + 1
+        self._shape = positions_BS.shape
+        self._keys, self._values = cache.view(slice(first, first + num_rows), num_tokens)
         self._positions = positions_BS[:, None, :, None]
-        self._visible = (cache.columns[: self._num_tokens] <= positions_BS[..., None])[:, None]
+        self._visible = (cache.columns[:num_tokens] <= positions_BS[..., None])[:, None]
 
-    def __call__(self, layer: int, q_BSHD: Tensor, k_BSKD: Tensor, v_BSKD: Tensor) -> Tensor:
+    def __call__(self, layer: int, q_NHD: Tensor, k_NKD: Tensor, v_NKD: Tensor) -> Tensor:
         """See `attention.Attend`."""
-        keys = self._write(self._cache.keys[layer], k_BSKD)
-        values = self._write(self._cache.values[layer], v_BSKD)
-        y_BHSD = F.scaled_dot_product_attention(
-            q_BSHD.transpose(1, 2), keys, values, attn_mask=self._visible, enable_gqa=True
-        )
-        return y_BHSD.transpose(1, 2)
+        keys = self._write(self._keys[layer], k_NKD)
+        values = self._write(self._values[layer], v_NKD)
+        q_BHSD = q_NHD.unflatten(0, self._shape).transpose(1, 2)
+        y_BHSD = F.scaled_dot_product_attention(q_BHSD, keys, values, attn_mask=self._visible, enable_gqa=True)
+        return y_BHSD.transpose(1, 2).flatten(0, 1)
 
-    def _write(self, slots: Tensor, new_BSKD: Tensor) -> Tensor:
-        new_BKSD = new_BSKD.transpose(1, 2)
-        rows = slots[self._rows]
-        rows.scatter_(2, self._positions.expand_as(new_BKSD), new_BKSD)
-        return rows[:, :, : self._num_tokens]
+    def _write(self, rows: Tensor, new_NKD: Tensor) -> Tensor:
+        new_BKSD = new_NKD.unflatten(0, self._shape).transpose(1, 2)
+        return rows.scatter_(2, self._positions.expand_as(new_BKSD), new_BKSD)
 
 
 class PrefillAttention:
-    """Strategy for whole prompts from position 0; keeps the keys and values of every layer for later."""
+    """Strategy for whole prompts from position 0; keeps the keys and values of all layers, `[2, L, B, K, S, D]`."""
 
-    def __init__(self) -> None:
-        self._keys: list[Tensor] = []
-        self._values: list[Tensor] = []
+    def __init__(self, num_layers: int, num_rows: int) -> None:
+        self._num_layers, self._num_rows = num_layers, num_rows
+        self._attend = CausalRows(num_rows)
+        self._kv: Tensor | None = None
 
-    def __call__(self, layer: int, q_BSHD: Tensor, k_BSKD: Tensor, v_BSKD: Tensor) -> Tensor:
+    def __call__(self, layer: int, q_NHD: Tensor, k_NKD: Tensor, v_NKD: Tensor) -> Tensor:
         """See `attention.Attend`."""
-        self._keys.append(k_BSKD)
-        self._values.append(v_BSKD)
-        return causal_attention(layer, q_BSHD, k_BSKD, v_BSKD)
+        num_tokens, num_heads, head_dim = k_NKD.shape
+        if self._kv is None:
+            shape = (2, self._num_layers, self._num_rows, num_heads, num_tokens // self._num_rows, head_dim)
+            self._kv = k_NKD.new_empty(shape)
+        self._kv[0, layer] = k_NKD.unflatten(0, (self._num_rows, -1)).transpose(1, 2)
+        self._kv[1, layer] = v_NKD.unflatten(0, (self._num_rows, -1)).transpose(1, 2)
+        return self._attend(layer, q_NHD, k_NKD, v_NKD)
 
     def kv(self, row: int, length: int) -> Tensor:
-        """`[2, L, K, length, D]` of one row, in memory of its own."""
-        parts = [torch.stack([t[row, :length] for t in side]) for side in (self._keys, self._values)]
-        return torch.stack(parts).transpose(2, 3).contiguous()
+        """`[2, L, K, length, D]` of one row: a view, the prompts of a call share their memory."""
+        assert self._kv is not None, "the decoder has not run"
+        return self._kv[:, :, row, :, :length]

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 
 _PREFIX = "areal_native_"
@@ -51,7 +52,7 @@ _HELP = {
 }
 
 
-def prometheus_text(counters: Counters, gauges: dict[str, float]) -> str:
+def prometheus_text(counters: Counters, gauges: Mapping[str, float]) -> str:
     """The text exposition format, version 0.0.4."""
     lines: list[str] = []
     values = [(f.name, "counter", counters.__dict__[f.name]) for f in fields(counters)]

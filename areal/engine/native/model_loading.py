@@ -8,6 +8,7 @@ Called by the server's start-up and by in-process users.
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -39,70 +40,53 @@ def build_runner(model_path: str | Path, dtype: str = "float32", device: str = "
         raise ConfigError(f"expected a dtype of {', '.join(DTYPES)}, got {dtype!r}")
     config = AutoConfig.from_pretrained(directory)
     target = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
+    info = ModelInfo(
+        model_type=config.model_type,
+        runner="archon",
+        fallback=None,
+        vocab_size=config.get_text_config().vocab_size,
+        max_positions=_max_positions(config),
+        num_params=0,
+        dtype=dtype,
+        device=str(target),
+        eos_token_ids=_eos_token_ids(config, directory),
+        config=config.to_dict(),
+    )
     try:
         family = family_of(config.model_type)
         args = family.args_from_hf(config.to_dict())
     except UnsupportedConfig as reason:
         logger.warning("serving %s through its HF module, slower: %s", directory, reason)
-        return _hf_runner(config, directory, DTYPES[dtype], target, str(reason))
-    return _archon_runner(config, directory, family, args, DTYPES[dtype], target)
+        return _hf_runner(config, directory, replace(info, runner="hf", fallback=str(reason)), target)
+    return _archon_runner(directory, family, args, info, target)
 
 
 def _archon_runner(
-    config: PretrainedConfig,
-    directory: Path,
-    family: ModelFamily,
-    args: DecoderArgs,
-    dtype: torch.dtype,
-    device: torch.device,
+    directory: Path, family: ModelFamily, args: DecoderArgs, info: ModelInfo, device: torch.device
 ) -> ArchonRunner:
     with torch.device("meta"):
-        decoder = Decoder(args).to(dtype)
-    num_params = sum(p.numel() for p in decoder.parameters())
-    info = _info(config, directory, "archon", None, args.vocab_size, args.max_positions, num_params, dtype, device)
+        decoder = Decoder(args).to(DTYPES[info.dtype])
+    info = replace(info, num_params=sum(p.numel() for p in decoder.parameters()))
     runner = ArchonRunner(decoder, family.weight_map(args), info, device)
     runner.apply_weights(runner.read_weights(directory))
     return runner
 
 
-def _hf_runner(
-    config: PretrainedConfig, directory: Path, dtype: torch.dtype, device: torch.device, reason: str
-) -> Runner:
+def _hf_runner(config: PretrainedConfig, directory: Path, info: ModelInfo, device: torch.device) -> Runner:
+    # Imported here: Archon's path needs none of the HF modelling code, which takes seconds to import.
     from transformers import AutoModelForCausalLM
 
     from areal.engine.native.hf_runner import HFRunner
 
-    text = config.get_text_config()
     with torch.device("meta"):
         num_params = sum(p.numel() for p in AutoModelForCausalLM.from_config(config).parameters())
-    positions = text.to_dict().get("max_position_embeddings") or text.to_dict().get("n_positions") or 2**20
-    info = _info(config, directory, "hf", reason, text.vocab_size, positions, num_params, dtype, device)
-    return HFRunner(config, directory, info, dtype, device)
+    return HFRunner(config, directory, replace(info, num_params=num_params), DTYPES[info.dtype], device)
 
 
-def _info(
-    config: PretrainedConfig,
-    directory: Path,
-    runner: str,
-    fallback: str | None,
-    vocab_size: int,
-    max_positions: int,
-    num_params: int,
-    dtype: torch.dtype,
-    device: torch.device,
-) -> ModelInfo:
-    return ModelInfo(
-        model_type=config.model_type,
-        runner=runner,
-        fallback=fallback,
-        vocab_size=vocab_size,
-        max_positions=max_positions,
-        num_params=num_params,
-        dtype=str(dtype).removeprefix("torch."),
-        device=str(device),
-        eos_token_ids=_eos_token_ids(config, directory),
-        config=config.to_dict(),
-    )
+def _max_positions(config: PretrainedConfig) -> int:
+    """Positions the model was made for; a config that names none has no limit of its own."""
+    values = config.get_text_config().to_dict()
+    return values.get("max_position_embeddings") or values.get("n_positions") or 2**31
 
 
 def _eos_token_ids(config: PretrainedConfig, directory: Path) -> tuple[int, ...]:

@@ -19,7 +19,10 @@ from torch import Tensor
 
 @dataclass(frozen=True, kw_only=True)
 class Prefix:
-    """A computed prompt: its tokens, the fp32 logits `[V]` after it, and the runner's own cache tensors."""
+    """A computed prompt: its tokens, the fp32 logits `[V]` after it, and the runner's own cache tensors.
+
+    Prompts computed in one call may be views of one block of memory, which lives as long as any of them.
+    """
 
     tokens: tuple[int, ...]
     logits: Tensor

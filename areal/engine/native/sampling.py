@@ -28,12 +28,15 @@ _SERVER_DOMAIN = 0x6172656100000001
 
 
 def uniforms(keys: NDArray[np.uint64], counters: NDArray[np.uint64]) -> NDArray[np.float64]:
-    """One number in [0, 1) for each (key, counter): SplitMix64 (Steele, Lea & Flood 2014) read at position `counter`."""
+    """One number in [0, 1) for each (key, counter): SplitMix64 (Steele, Lea & Flood 2014) read at position `counter`.
+
+    52 bits, so that u times a total is always below the total, also after rounding.
+    """
     z = keys + (counters + np.uint64(1)) * np.uint64(_GOLDEN)
     z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     z ^= z >> np.uint64(31)
-    return (z >> np.uint64(11)) * 2.0**-53
+    return (z >> np.uint64(12)) * 2.0**-52
 
 
 def seed_key(seed: int) -> int:
@@ -59,9 +62,8 @@ def draw(probs_RV: Tensor, uniforms_R: Tensor) -> Tensor:
     Sums run in fp64, so that rare tokens of a large vocabulary keep their share.
     """
     cdf_RV = probs_RV.cumsum(-1, dtype=torch.float64)
-    total_R = cdf_RV[:, -1]
-    target_R = torch.minimum(uniforms_R * total_R, total_R.nextafter(torch.zeros_like(total_R)))
-    tokens_R = torch.searchsorted(cdf_RV, target_R[:, None], right=True)[:, 0]
+    target_R1 = uniforms_R[:, None] * cdf_RV[:, -1:]
+    tokens_R = torch.searchsorted(cdf_RV, target_R1, right=True)[:, 0]
     return tokens_R.clamp_(max=probs_RV.shape[1] - 1)  # rows of NaN end here; the scheduler fails them
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import gc
 import signal
 import socket
 import sys
@@ -88,6 +89,7 @@ def _serve(args: argparse.Namespace, listener: socket.socket) -> int:
         version=args.version,
     )
     engine = NativeEngine(runner, options).start()
+    gc.freeze()  # the half million objects of the imports never die: keep them out of every collection
     try:
         return asyncio.run(_answer(engine, listener, args.ready_file))
     finally:

@@ -68,7 +68,7 @@ def test_uniforms_equal_the_published_splitmix64_sequence() -> None:
 
     got = uniforms(np.full(3, 1234567, np.uint64), np.arange(3, dtype=np.uint64))
 
-    assert got.tolist() == [(x >> 11) * 2.0**-53 for x in expected]
+    assert got.tolist() == [(x >> 12) * 2.0**-52 for x in expected]
 
 
 def test_streams_of_seeds_and_of_the_server_differ() -> None:
@@ -80,7 +80,7 @@ def test_streams_of_seeds_and_of_the_server_differ() -> None:
 
 def test_draw_inverts_the_cumulative_distribution_at_its_edges() -> None:
     probs = torch.tensor([[0.0, 0.25, 0.0, 0.5, 0.25, 0.0]]).expand(6, -1)
-    u = torch.tensor([0.0, 0.2499999, 0.25, 0.7499999, 0.75, 1.0 - 2.0**-53], dtype=torch.float64)
+    u = torch.tensor([0.0, 0.2499999, 0.25, 0.7499999, 0.75, 1.0 - 2.0**-52], dtype=torch.float64)
 
     assert draw(probs, u).tolist() == [1, 1, 3, 3, 4, 4]
 

@@ -317,3 +317,13 @@ def test_slots_are_never_more_than_asked_for(tmp_path: Path) -> None:
 
     assert max(seen) == 2
     assert all(f.done() for f in futures)
+
+
+@BOTH
+def test_a_directory_of_weights_alone_is_enough_for_a_load(model_type: str, tmp_path: Path) -> None:
+    scheduler, _ = tiny_scheduler(tmp_path / "v0", model_type)
+    save_tiny(tmp_path / "v1", model_type, seed=1, **HF_FAMILIES.get(model_type, {}))
+    for path in (tmp_path / "v1").glob("*.json"):
+        path.unlink()
+
+    assert load(scheduler, tmp_path / "v1", 1) == scheduler._runner.checksum

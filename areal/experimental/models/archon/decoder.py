@@ -2,17 +2,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """The decoder: embedding, blocks, final norm, output matrix. Knows nothing of caches, packing, devices or parallelism.
 
-Built by the embedded server (`areal.engine.native`). Dimensions: B rows, S tokens, E hidden width, V vocabulary.
+Built by the embedded server (`areal.engine.native`). Dimensions: N tokens, E hidden width, V vocabulary.
 """
 
 from __future__ import annotations
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from areal.experimental.models.archon.args import DecoderArgs
-from areal.experimental.models.archon.attention import Attend, causal_attention
+from areal.experimental.models.archon.attention import Attend
 from areal.experimental.models.archon.layers import Block, RMSNorm
 from areal.experimental.models.archon.rope import Rope
 
@@ -29,23 +28,17 @@ class Decoder(nn.Module):
         self.norm = RMSNorm(args.hidden_size, args.norm_eps)
         self.output = None if args.tie_embeddings else nn.Linear(args.hidden_size, args.vocab_size, bias=False)
 
-    def forward(
-        self, tokens_BS: Tensor, positions_BS: Tensor | None = None, attend: Attend = causal_attention
-    ) -> Tensor:
-        """Logits `[B, S, V]` of int64 `tokens_BS`; positions default to 0..S-1 in every row."""
-        return self.head(self.hidden(tokens_BS, positions_BS, attend))
+    def forward(self, tokens_N: Tensor, positions_N: Tensor, attend: Attend) -> Tensor:
+        """Logits `[N, V]` of int64 tokens at int64 positions; `attend` knows which tokens belong together."""
+        return self.head(self.hidden(tokens_N, positions_N, attend))
 
-    def hidden(
-        self, tokens_BS: Tensor, positions_BS: Tensor | None = None, attend: Attend = causal_attention
-    ) -> Tensor:
-        """Normalised hidden states `[B, S, E]`, the input of `head`."""
-        if positions_BS is None:
-            positions_BS = torch.arange(tokens_BS.shape[1], device=tokens_BS.device)[None]
-        x_BSE = self.tok_embeddings(tokens_BS)
-        rope = self.rope(positions_BS, x_BSE.dtype)
+    def hidden(self, tokens_N: Tensor, positions_N: Tensor, attend: Attend) -> Tensor:
+        """Normalised hidden states `[N, E]`, the input of `head`."""
+        x_NE = self.tok_embeddings(tokens_N)
+        rope = self.rope(positions_N, x_NE.dtype)
         for block in self.layers.values():
-            x_BSE = block(x_BSE, rope, attend)
-        return self.norm(x_BSE)
+            x_NE = block(x_NE, rope, attend)
+        return self.norm(x_NE)
 
     def head(self, hidden: Tensor) -> Tensor:
         """Logits `[..., V]` of hidden states `[..., E]`."""

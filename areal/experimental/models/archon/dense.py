@@ -34,7 +34,7 @@ def dense_weight_map(args: DecoderArgs) -> WeightMap:
     if not args.tie_embeddings:
         rules.append(Rename("output.weight", "lm_head.weight"))
         return WeightMap(rules, args.num_layers)
-    return WeightMap(rules, args.num_layers, tied_head="lm_head.weight", tied_to="model.embed_tokens.weight")
+    return WeightMap(rules, args.num_layers, tied={"lm_head.weight": "model.embed_tokens.weight"})
 
 
 def _qkv(args: DecoderArgs, kind: str) -> list[Rule]:

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The layers a decoder is composed of. Options are declared in `DecoderArgs`; a family switches them, never subclasses.
 
-Dimensions: B rows, S tokens, E hidden width, H query heads, K key heads, D head width.
+Dimensions: N tokens, E hidden width, H query heads, K key heads, D head width.
 """
 
 from __future__ import annotations
@@ -26,10 +26,18 @@ class RMSNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Same shape and dtype as `x`."""
-        if x.dtype == torch.float32:
-            return F.rms_norm(x, self.weight.shape, self.weight, self.eps)
-        # HF rounds to the input dtype before the multiplication by the weight; one rounding more or less shows in bf16.
-        return self.weight * F.rms_norm(x, self.weight.shape, None, self.eps)
+        if x.dtype != torch.float32:
+            # HF rounds to the input dtype before the multiplication by the weight; in bf16 one rounding more shows.
+            return self.weight * F.rms_norm(x, self.weight.shape, None, self.eps)
+        if x.is_cpu and not torch.is_grad_enabled():
+            return self._on_cpu(x)
+        return F.rms_norm(x, self.weight.shape, self.weight, self.eps)
+
+    def _on_cpu(self, x: Tensor) -> Tensor:
+        """Five small kernels instead of torch's nine: decoding one token a row is bound by their number."""
+        norm = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
+        mean_square = norm.square_().mul_(1.0 / x.shape[-1])
+        return x * mean_square.add_(self.eps).rsqrt_() * self.weight
 
 
 class Attention(nn.Module):
@@ -45,15 +53,15 @@ class Attention(nn.Module):
         self.q_norm = RMSNorm(args.head_dim, args.norm_eps) if args.qk_norm else None
         self.k_norm = RMSNorm(args.head_dim, args.norm_eps) if args.qk_norm else None
 
-    def forward(self, x_BSE: Tensor, rope: tuple[Tensor, Tensor], attend: Attend) -> Tensor:
+    def forward(self, x_NE: Tensor, rope: tuple[Tensor, Tensor], attend: Attend) -> Tensor:
         """`rope` are the tables of `Rope`, `attend` the strategy of `attention.Attend`."""
-        heads = self.wqkv(x_BSE).unflatten(-1, (-1, self.head_dim))
+        heads = self.wqkv(x_NE).unflatten(-1, (-1, self.head_dim))
         num_q, num_k, num_v = self.split
         if self.q_norm is None or self.k_norm is None:
-            qk, v = heads.split((num_q + num_k, num_v), dim=2)
-            q, k = rotate(qk, *rope).split((num_q, num_k), dim=2)
+            qk, v = heads.split_with_sizes((num_q + num_k, num_v), dim=1)
+            q, k = rotate(qk, *rope).split_with_sizes((num_q, num_k), dim=1)
         else:
-            q, k, v = heads.split(self.split, dim=2)
+            q, k, v = heads.split_with_sizes(self.split, dim=1)
             q, k = rotate(self.q_norm(q), *rope), rotate(self.k_norm(k), *rope)
         return self.wo(attend(self.layer, q, k, v).flatten(-2))
 
@@ -66,10 +74,10 @@ class FeedForward(nn.Module):
         self.w13 = nn.Linear(args.hidden_size, 2 * args.intermediate_size, bias=args.mlp_bias)
         self.w2 = nn.Linear(args.intermediate_size, args.hidden_size, bias=args.mlp_bias)
 
-    def forward(self, x_BSE: Tensor) -> Tensor:
+    def forward(self, x_NE: Tensor) -> Tensor:
         """Same shape as the input."""
-        gate, up = self.w13(x_BSE).chunk(2, dim=-1)
-        return self.w2(F.silu(gate) * up)
+        gate, up = self.w13(x_NE).chunk(2, dim=-1)
+        return self.w2(F.silu(gate).mul_(up))  # in place: this is the widest tensor of a block
 
 
 class Block(nn.Module):
@@ -82,7 +90,7 @@ class Block(nn.Module):
         self.ffn_norm = RMSNorm(args.hidden_size, args.norm_eps)
         self.feed_forward = FeedForward(args)
 
-    def forward(self, x_BSE: Tensor, rope: tuple[Tensor, Tensor], attend: Attend) -> Tensor:
+    def forward(self, x_NE: Tensor, rope: tuple[Tensor, Tensor], attend: Attend) -> Tensor:
         """Same shape as the input."""
-        x_BSE = x_BSE + self.attention(self.attention_norm(x_BSE), rope, attend)
-        return x_BSE + self.feed_forward(self.ffn_norm(x_BSE))
+        x_NE = x_NE + self.attention(self.attention_norm(x_NE), rope, attend)
+        return x_NE + self.feed_forward(self.ffn_norm(x_NE))

@@ -3,12 +3,13 @@
 """Rotary position embedding (Su et al. 2021, eq. 34), half-split style as in HF checkpoints.
 
 For pair i of a head of width D, the angle at position p is p·f_i with f_i = θ^(-2i/D), rescaled by the `RopeArgs` kind.
-Dimensions in the suffixes: B rows, S tokens, D head width.
+Dimensions: N tokens, D head width.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -19,25 +20,34 @@ from areal.experimental.models.archon.args import RopeArgs
 class Rope(nn.Module):
     """Turns positions into the (cos, signed sin) tables that `rotate` applies; holds no trainable state."""
 
+    signed_freq: Tensor
+
     def __init__(self, args: RopeArgs, head_dim: int) -> None:
         super().__init__()
-        # An explicit device keeps the frequencies real when the model is built on the meta device.
-        self.register_buffer("inv_freq", inverse_frequencies(args, head_dim), persistent=False)
+        freq = inverse_frequencies(args, head_dim)
+        # cos is even and sin is odd: negative frequencies give the signs that `rotate` needs in the first half.
+        self.register_buffer("signed_freq", torch.cat((-freq, freq)), persistent=False)
 
-    def forward(self, positions_BS: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-        """cos and sin `[B, S, 1, D]` in `dtype` (computed in fp32); the first half of sin is negated for `rotate`."""
-        angles = positions_BS[..., None, None].float() * self.inv_freq
-        cos, sin = angles.cos(), angles.sin()
-        return torch.cat((cos, cos), dim=-1).to(dtype), torch.cat((-sin, sin), dim=-1).to(dtype)
+    def forward(self, positions_N: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+        """cos and sin `[N, 1, D]` in `dtype` (computed in fp32); the first half of sin is negated for `rotate`."""
+        angles = positions_N[:, None, None] * self.signed_freq
+        return angles.cos().to(dtype), angles.sin().to(dtype)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Rope:
+        """Follow `module.to(...)` to another device but not to another dtype: rounded frequencies ruin far positions."""
+        exact = self.signed_freq
+        super()._apply(fn, recurse)
+        self.signed_freq = exact.to(self.signed_freq.device)
+        return self
 
 
 def rotate(x: Tensor, cos: Tensor, signed_sin: Tensor) -> Tensor:
     """Rotate each pair (i, i + D/2) of the last dimension. Rolling by D/2 swaps the halves, the table has the signs."""
-    return torch.addcmul(x * cos, x.roll(x.shape[-1] // 2, dims=-1), signed_sin)
+    return (x * cos).addcmul_(x.roll(x.shape[-1] // 2, dims=-1), signed_sin)
 
 
 def inverse_frequencies(args: RopeArgs, head_dim: int) -> Tensor:
-    """f_i for i = 0..D/2-1, fp32 on the CPU, by the rule of `args.kind`."""
+    """f_i for i = 0..D/2-1 by the rule of `args.kind`; fp32, and real on the CPU also while a model is built on meta."""
     exponents = torch.arange(0, head_dim, 2, dtype=torch.float32, device="cpu") / head_dim
     freq = 1.0 / args.theta**exponents
     if args.kind == "default":

@@ -41,13 +41,11 @@ Rule = Rename | Fuse
 
 
 class WeightMap:
-    """The expanded rules of one model. `tied_head` is the HF name that may repeat `tied_to` in a tied checkpoint."""
+    """The expanded rules of one model. `tied` maps HF names that a checkpoint may repeat to the name they repeat."""
 
-    def __init__(
-        self, rules: Sequence[Rule], num_layers: int, tied_head: str | None = None, tied_to: str | None = None
-    ) -> None:
+    def __init__(self, rules: Sequence[Rule], num_layers: int, tied: Mapping[str, str] | None = None) -> None:
         self._rules = {rule.ours: rule for rule in _expand(rules, num_layers)}
-        self._tied_head, self._tied_to = tied_head, tied_to
+        self._tied = dict(tied or {})
 
     def hf_names(self) -> list[str]:
         """Every HF name a checkpoint must have."""
@@ -58,7 +56,7 @@ class WeightMap:
         expected = set(self.hf_names())
         missing = sorted(expected - set(hf_names))
         unknown = sorted(
-            n for n in set(hf_names) - expected if n != self._tied_head and not n.endswith(IGNORED_SUFFIXES)
+            n for n in set(hf_names) - expected if n not in self._tied and not n.endswith(IGNORED_SUFFIXES)
         )
         if missing or unknown:
             raise CheckpointError(
@@ -69,11 +67,12 @@ class WeightMap:
     def from_hf(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Our parameters of a complete HF state; raises `CheckpointError` on missing, unknown or untied tensors."""
         self.check_names(list(state))
-        if self._tied_head in state and not torch.equal(state[self._tied_head], state[self._tied_to]):
-            raise CheckpointError(
-                f"expected {self._tied_head} to equal {self._tied_to} (the config ties them), got other values; "
-                "set tie_word_embeddings=false or export one of them"
-            )
+        for repeated, name in self._tied.items():
+            if repeated in state and not torch.equal(state[repeated], state[name]):
+                raise CheckpointError(
+                    f"expected {repeated} to equal {name} (the config ties them), got other values; "
+                    "set tie_word_embeddings=false or export one of them"
+                )
         return {ours: _read(rule, state) for ours, rule in self._rules.items()}
 
     def to_hf(self, state: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor]]:

@@ -8,6 +8,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from areal.experimental.models.archon.args import DecoderArgs, RopeArgs, UnsupportedConfig
+from areal.experimental.models.archon.attention import CausalRows
 from areal.experimental.models.archon.decoder import Decoder
 from areal.experimental.models.archon.registry import family_of, supported_model_types
 from areal.experimental.models.archon.rope import Rope, rotate
@@ -37,6 +38,13 @@ def archon_of(model: PreTrainedModel) -> tuple[Decoder, WeightMap]:
     return decoder, weights
 
 
+def logits_of(decoder: Decoder, ids: Tensor, positions: Tensor | None = None) -> Tensor:
+    """Logits `[B, S, V]` of rows, at positions 0..S-1 unless given."""
+    rows, length = ids.shape
+    positions = torch.arange(length).repeat(rows) if positions is None else positions.expand(rows, -1).flatten()
+    return decoder(ids.flatten(), positions, CausalRows(rows)).unflatten(0, (rows, length))
+
+
 def tokens(rows: int = 3, length: int = 40) -> Tensor:
     return torch.randint(0, 61, (rows, length), generator=torch.Generator().manual_seed(1))
 
@@ -49,7 +57,7 @@ def test_logits_and_gradients_of_a_random_model_equal_transformers(case: str) ->
     ids = tokens()
     direction = torch.randn(3, 40, 61, generator=torch.Generator().manual_seed(2))
 
-    expected, got = model(ids).logits, decoder(ids)
+    expected, got = model(ids).logits, logits_of(decoder, ids)
     (expected.log_softmax(-1) * direction).sum().backward()
     (got.log_softmax(-1) * direction).sum().backward()
 
@@ -69,10 +77,18 @@ def test_logits_in_bfloat16_equal_transformers_to_rounding(case: str) -> None:
     ids = tokens()
 
     exact = tiny_model(model_type, **overrides)(ids).logits
-    expected, got = model(ids).logits, decoder.bfloat16()(ids)
+    expected, got = model(ids).logits, logits_of(decoder.bfloat16(), ids)
 
     theirs, ours = (expected.float() - exact).pow(2).mean().sqrt(), (got.float() - exact).pow(2).mean().sqrt()
     assert ours < 1.3 * theirs, f"bf16 error {ours:.4f} of ours, {theirs:.4f} of transformers"
+
+
+@torch.no_grad()
+def test_logits_without_gradients_equal_those_with() -> None:
+    model = tiny_model("qwen3")
+    decoder, _ = archon_of(model)
+
+    torch.testing.assert_close(logits_of(decoder, tokens()), model(tokens()).logits, atol=2e-4, rtol=1e-4)
 
 
 def test_given_positions_shift_the_rotation() -> None:
@@ -80,7 +96,7 @@ def test_given_positions_shift_the_rotation() -> None:
     decoder, _ = archon_of(model)
     ids, positions = tokens(2, 9), torch.arange(9)[None] * 3 + 5
 
-    got = decoder(ids, positions)
+    got = logits_of(decoder, ids, positions)
 
     torch.testing.assert_close(got, model(ids, position_ids=positions).logits, atol=2e-4, rtol=1e-4)
 
@@ -90,18 +106,28 @@ def test_right_padding_leaves_the_real_tokens_unchanged() -> None:
     ids = tokens(1, 12)
     padded = torch.cat([ids, torch.zeros(1, 7, dtype=torch.long)], dim=1)
 
-    torch.testing.assert_close(decoder(padded)[:, :12], decoder(ids), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(logits_of(decoder, padded)[:, :12], logits_of(decoder, ids), atol=1e-5, rtol=1e-5)
 
 
 def test_rotate_equals_complex_multiplication() -> None:
     rope = Rope(RopeArgs(theta=100.0), head_dim=6)
-    x, positions = torch.randn(1, 5, 2, 6), torch.arange(5)[None]
+    x, positions = torch.randn(5, 2, 6), torch.arange(5)
 
     got = rotate(x, *rope(positions, torch.float32))
 
-    angle = positions[0, :, None] * 100.0 ** (-torch.arange(3) / 3)
-    pairs = torch.complex(x[..., :3], x[..., 3:]) * torch.polar(torch.ones(5, 3), angle)[None, :, None]
+    angle = positions[:, None] * 100.0 ** (-torch.arange(3) / 3)
+    pairs = torch.complex(x[..., :3], x[..., 3:]) * torch.polar(torch.ones(5, 3), angle)[:, None]
     torch.testing.assert_close(got, torch.cat([pairs.real, pairs.imag], -1))
+
+
+def test_casting_the_model_keeps_the_frequencies_exact() -> None:
+    rope = Rope(RopeArgs(theta=1e6), head_dim=64)
+    positions = torch.tensor([30000])
+
+    cos, sin = rope.bfloat16()(positions, torch.float32)
+
+    exact_cos, exact_sin = Rope(RopeArgs(theta=1e6), head_dim=64)(positions, torch.float32)
+    assert torch.equal(cos, exact_cos) and torch.equal(sin, exact_sin)
 
 
 @pytest.mark.parametrize(
