@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from areal.api.engine_api import Trajectory
 from areal.infra.consumption import RolloutTask
 from areal.infra.rollout_core import RolloutCore
 from areal.utils import stat_keys
@@ -31,7 +32,7 @@ class RolloutStats:
         """Record the trajectories consumed at trainer version `version`."""
         trajectories = [task.trajectory for task in tasks if task.trajectory is not None]
         self._task_lags += [version - task.version for task in tasks if task.trajectory is not None]
-        versions_BL = [traj["versions"].numpy() for traj in trajectories if "versions" in traj]
+        versions_BL = [_trained_versions(traj) for traj in trajectories if "versions" in traj]
         if versions_BL:
             self._on_versions(version, versions_BL)
         for rewards_B in (traj["rewards"].numpy() for traj in trajectories if "rewards" in traj):
@@ -96,3 +97,8 @@ class RolloutStats:
         self._lag_min = self._oldest_version = 1 << 60
         self._num_sequences = self._num_truncated = self._num_interrupted = 0
         self._num_groups = self._num_flat_groups = 0
+
+
+def _trained_versions(trajectory: Trajectory) -> np.ndarray:
+    """Versions [B, L] with -1 for what is not trained on; padding says 0, which is a version like any other."""
+    return np.where(trajectory["loss_mask"].numpy() > 0, trajectory["versions"].numpy(), -1)
