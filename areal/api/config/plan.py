@@ -36,7 +36,7 @@ def describe_plan(config: BaseExperimentConfig) -> str:
             "# One training step",
             *_table(["", "count", "how"], step),
             "",
-            "# Processes",
+            f"# Processes (scheduler: {config.scheduler.type})",
             *_table(["role", "processes", "backend", "device", "port", "model"], processes),
             "",
             f"# Output: {run_dir}",

@@ -52,7 +52,6 @@ _CONTROL = "there is one controller, and it needs no address, key or log level o
 _OTHER_ENGINE = "it configures an engine that is not in this release; `backend` chooses the engine"
 _WEIGHTS = "weights always travel as versioned folders on disk"
 _LORA = "no LoRA in this release"
-_ASKED_ONCE = "it is asked once, at the top level"
 _LOADER = "data are read in process by index; no loader workers exist"
 _ONE_MACHINE = "this release runs on one machine without a name service"
 _MIGRATE_BEHAVE = (
@@ -169,7 +168,6 @@ _RETIRED: dict[str, dict[str, Retired]] = {
     },
     "WandBConfig": _ignored("the resolved config is always uploaded", "config"),
     "PerfTracerConfig": {
-        **_ignored(_ASKED_ONCE, "experiment_name trial_name fileroot"),
         **_ignored("the timeline holds every rollout", "session_tracer"),
         **_ignored("use the profiler of torch", "profile_steps"),
     },
