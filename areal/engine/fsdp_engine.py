@@ -23,6 +23,7 @@ from areal.engine.core.engine import CoreTrainEngine
 from areal.engine.core.model import PackedInputs
 from areal.engine.core.topology import Topology, ensure_default_group
 from areal.models.hf_model import (
+    checkpoint_activations,
     iterate_hf_weights,
     load_hf_config,
     model_class_of,
@@ -117,7 +118,7 @@ def build_fsdp_model(config: TrainEngineConfig, topology: Topology) -> FSDPPacke
     attention = choose_attention(config.attn_impl, needs, topology.device, dtype)
     hf_model = _make_hf_model(config, hf_config, attention, topology)
     if config.gradient_checkpointing:
-        hf_model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        checkpoint_activations(hf_model)
     module = PackedLM(hf_model, attention, config.logprobs_chunk_size)
     blocks = transformer_blocks(hf_model)
     hidden_matrices = _matrix_names(module, blocks)

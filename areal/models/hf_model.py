@@ -9,6 +9,7 @@ or of another shape is an error, never a random initialisation. Must never chang
 from __future__ import annotations
 
 import copy
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig, Pre
 from transformers.core_model_loading import revert_weight_conversion
 
 from areal.utils.errors import CheckpointError, ConfigError
+from areal.utils.hf_utils import no_progress_bars
 
 
 def load_hf_config(path: str, disable_dropout: bool) -> PreTrainedConfig:
@@ -52,17 +54,26 @@ def pretrained_model(
     path: str, config: PreTrainedConfig, attn_implementation: str, dtype: torch.dtype
 ) -> PreTrainedModel:
     """The model of a HF directory or hub id; `CheckpointError` unless every weight comes from its files."""
-    model, info = AutoModelForCausalLM.from_pretrained(
-        path,
-        config=copy.deepcopy(config),
-        attn_implementation=attn_implementation,
-        dtype=dtype,
-        output_loading_info=True,
-    )
+    with no_progress_bars():
+        model, info = AutoModelForCausalLM.from_pretrained(
+            path,
+            config=copy.deepcopy(config),
+            attn_implementation=attn_implementation,
+            dtype=dtype,
+            output_loading_info=True,
+        )
     problems = {kind: sorted(map(str, info[kind])) for kind in ("missing_keys", "unexpected_keys", "mismatched_keys")}
     if found := {kind: names for kind, names in problems.items() if names}:
         raise CheckpointError(f"expected all weights of {type(model).__name__} in {path}, and no others; got {found}")
     return model
+
+
+def checkpoint_activations(model: PreTrainedModel) -> None:
+    """Recompute the activations of each block in the backward pass instead of keeping them."""
+    with warnings.catch_warnings():
+        # The new name of this method exists in the newest transformers only, the old one in all that areal takes.
+        warnings.filterwarnings("ignore", "`gradient_checkpointing_enable` is deprecated", FutureWarning)
+        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
 
 
 def transformer_blocks(model: PreTrainedModel) -> list[nn.Module]:

@@ -8,7 +8,8 @@ splits text differently from its own `tokenizer.json`: prompts would be nonsense
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
@@ -66,6 +67,18 @@ def _load(path: str, fast_tokenizer: bool, padding_side: str | None) -> PreTrain
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     return tokenizer
+
+
+@contextmanager
+def no_progress_bars() -> Iterator[None]:
+    """Keep the bars of transformers for reading and writing weights out of logs; bars of downloads, which take minutes, stay."""
+    from transformers.utils.logging import set_tqdm_hook
+
+    previous = set_tqdm_hook(lambda make_bar, args, kwargs: make_bar(*args, **{**kwargs, "disable": True}))
+    try:
+        yield
+    finally:
+        set_tqdm_hook(previous)
 
 
 def _disagreement(tokenizer: PreTrainedTokenizerBase, path: str) -> str | None:

@@ -13,6 +13,7 @@ import torch
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
 from areal.dataset.small_tokenizer import train_small_tokenizer
+from areal.utils.hf_utils import no_progress_bars
 
 
 def main() -> None:
@@ -38,7 +39,8 @@ def main() -> None:
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
     )
-    Qwen2ForCausalLM(config).save_pretrained(args.out)
+    with no_progress_bars():
+        Qwen2ForCausalLM(config).save_pretrained(args.out)
     print(
         f"wrote a model of {config.hidden_size}x{config.num_hidden_layers} with {len(tokenizer)} tokens to {args.out}"
     )

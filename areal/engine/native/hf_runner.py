@@ -20,6 +20,7 @@ from areal.engine.native.checkpoint import check_headers, read_headers, read_ten
 from areal.engine.native.runner import ModelInfo, Prefix, PreparedWeights
 from areal.utils.checksum import weights_checksum
 from areal.utils.errors import CheckpointError, ConfigError
+from areal.utils.hf_utils import no_progress_bars
 
 PREFILL_TOKENS = 4096
 """Padded tokens of one prefill call."""
@@ -107,9 +108,10 @@ class HFRunner:
         state = read_tensors(headers)
         checksum = weights_checksum(state.items())
         # From the tensors rather than the directory, which need not hold any of HF's JSON files.
-        model, report = self._model_class.from_pretrained(
-            None, config=self._config, state_dict=state, dtype=self._dtype, output_loading_info=True
-        )
+        with no_progress_bars():
+            model, report = self._model_class.from_pretrained(
+                None, config=self._config, state_dict=state, dtype=self._dtype, output_loading_info=True
+            )
         if report["missing_keys"] or report["mismatched_keys"]:
             missing = sorted(report["missing_keys"])[:4]
             raise CheckpointError(f"expected every parameter of {self.info.model_type}, got none for {missing}")
