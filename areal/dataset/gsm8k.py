@@ -32,13 +32,16 @@ def load(
     type: str,
     tokenizer: PreTrainedTokenizerBase | None = None,
     max_length: int | None = None,
+    size: int | None = None,
 ) -> Dataset:
-    """GSM8K items.
+    """GSM8K items; the first `size` problems, None for all.
 
     sft: `input_ids`, `loss_mask` of question, worked answer and eos. rl: `messages` (question and instruction) and `answer`
     (the worked answer, ending in `#### N`). `max_length` counts templated tokens: the whole item for sft, the prompt for rl.
     """
-    records = _records(path, split)
+    if size is not None and size < 1:
+        raise ConfigError(f"size: expected at least 1 problem, got {size}; leave it out for all")
+    records = _records(path, split)[:size]
     if type == "sft":
         return sft_dataset([(r["question"], r["answer"]) for r in records], tokenizer, max_length, "gsm8k")
     rows = [

@@ -179,3 +179,12 @@ def test_gsm8k_files_load_in_both_forms(gsm8k_folder: Path, tokenizer: PreTraine
     sft = get_custom_dataset("test", tokenizer=tokenizer, path=str(gsm8k_folder), type="sft")
     assert len(rl) == len(sft) == 1319
     assert rl[0]["answer"].endswith("#### 18")
+
+
+def test_gsm8k_size_takes_the_first_problems_and_must_be_positive(tmp_path: Path) -> None:
+    write(tmp_path, RECORDS)
+    config = TrainDatasetConfig(path=str(tmp_path), type="rl", dataset_kwargs={"size": 2})
+    assert get_custom_dataset("train", config)["answer"] == [record["answer"] for record in RECORDS[:2]]
+    assert len(get_custom_dataset("train", path=str(tmp_path), type="rl", size=99)) == 4
+    with pytest.raises(ConfigError, match="size: expected at least 1 problem, got 0"):
+        get_custom_dataset("train", path=str(tmp_path), type="rl", size=0)
