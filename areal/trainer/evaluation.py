@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Evaluation of the policy on held-out data, greedily and by sampling: the two differ by tens of points.
 
-The RL trainer calls it between steps; training rollouts go on meanwhile, on their own account. Keeps the first
-measurement (the baseline) across restarts.
+The RL trainer calls it between steps; training rollouts go on meanwhile, on their own account. Keeps the measurement
+before training (the baseline) across restarts.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class EvalTask:
 
 
 class Evaluation:
-    """Mean reward on held-out data; remembers the first and the last measurement, and the version of the last."""
+    """Mean reward on held-out data; remembers that of the untrained policy and the last, and the version of the last."""
 
     def __init__(self) -> None:
         self.baseline: dict[str, float] = {}
@@ -70,18 +70,22 @@ class Evaluation:
             100 * found[stat_keys.EVAL_GREEDY],
             100 * found[stat_keys.EVAL_SAMPLED],
         )
-        self.baseline = self.baseline or found
+        if version == 0:
+            self.baseline = found
         return found
 
     def summary(self) -> dict[str, Any]:
         """Accuracies for the summary of a run: before training and at its end, greedy and sampled."""
-        names = {
-            "greedy": stat_keys.EVAL_GREEDY,
-            "sampled": stat_keys.EVAL_SAMPLED,
-            "num_problems": stat_keys.EVAL_GREEDY_COUNT,
-        }
         measured = {"accuracy_before": self.baseline, "accuracy_after": self.latest}
-        return {when: {name: found[key] for name, key in names.items()} for when, found in measured.items() if found}
+        return {
+            when: {
+                "greedy": found[stat_keys.EVAL_GREEDY],
+                "sampled": found[stat_keys.EVAL_SAMPLED],
+                "num_problems": int(found[stat_keys.EVAL_GREEDY_COUNT]),
+            }
+            for when, found in measured.items()
+            if found
+        }
 
     def state_dict(self) -> dict[str, Any]:
         """Both measurements."""
