@@ -2,9 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Log-probs and entropies of labels under a softmax over the vocabulary, in row chunks with hand-written gradients.
 
-Called by the training engines for every micro-batch. Must never hold a float32 `[T, V]` tensor: with 16 k tokens and a
-vocabulary of 152 k that is 10 GB. Autograd through a loop of slices would: each slice's backward makes a zero gradient
-of full size. The functions here keep one log-normaliser a row and recompute each chunk's softmax in the backward.
+Called by the training engines for every micro-batch. Must never hold a large float32 `[T, V]` tensor: with 16 k tokens
+and a vocabulary of 152 k that is 10 GB. Autograd through a loop of slices would: each slice's backward makes a zero
+gradient of full size. The functions here keep one log-normaliser a row and recompute each chunk in the backward.
 
 For row t with logits z = logits_t / temperature, p = softmax(z), label y:
     logp = z_y - logsumexp(z),            d logp / dz_v = 1[v = y] - p_v
@@ -15,6 +15,7 @@ Shapes: T tokens, V vocabulary, D hidden size, C rows of a chunk.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -22,6 +23,9 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 DEFAULT_CHUNK_SIZE = 1024
+# The fused head keeps the logits of a batch for its backward when they take no more than this, in float32: recomputing
+# them is a quarter of the head's work. It is 8 k tokens of a small vocabulary, and 440 of one with 152 k entries.
+MAX_KEPT_LOGITS_BYTES = 256 << 20
 
 
 def gather_logprobs(
@@ -70,7 +74,9 @@ def linear_logprobs_entropy(
     chunk_size: int = DEFAULT_CHUNK_SIZE,
     bias: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Log-probs and entropies of `hidden @ weight.T + bias` without ever holding more than C rows of logits.
+    """Log-probs and entropies of `hidden @ weight.T + bias`, holding C rows of logits at a time.
+
+    Small batches keep theirs for the backward, see `MAX_KEPT_LOGITS_BYTES`.
 
     Args:
         hidden: `[T, D]`.
@@ -102,18 +108,15 @@ def _stat_dtype(dtype: torch.dtype) -> torch.dtype:
     return torch.promote_types(dtype, torch.float32)
 
 
-def _reduce_chunk(z_CV: Tensor, labels_C: Tensor, with_entropy: bool) -> tuple[Tensor, Tensor, Tensor | None]:
-    """logp, logsumexp and entropy of a chunk of scaled logits (finite), which is overwritten."""
-    label_logits_C = z_CV.gather(1, labels_C.unsqueeze(1)).squeeze(1)
-    if not with_entropy:
-        lse_C = torch.logsumexp(z_CV, dim=-1)
-        return label_logits_C - lse_C, lse_C, None
+def _reduce_chunk(z_CV: Tensor, labels_C: Tensor, with_entropy: bool) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
+    """logp, row maximum, log-normaliser after subtracting it, and entropy. Overwrites z with z - maximum (finite)."""
     max_C1 = z_CV.amax(dim=-1, keepdim=True)
     exp_CV = z_CV.sub_(max_C1).exp()
     sum_C = exp_CV.sum(dim=-1)
-    log_sum_C = sum_C.log()
-    lse_C = log_sum_C + max_C1.squeeze(1)
-    return label_logits_C - lse_C, lse_C, log_sum_C - torch.linalg.vecdot(exp_CV, z_CV) / sum_C
+    norm_C = sum_C.log()
+    logp_C = z_CV.gather(1, labels_C.unsqueeze(1)).squeeze(1) - norm_C
+    entropy_C = norm_C - torch.linalg.vecdot(exp_CV, z_CV) / sum_C if with_entropy else None
+    return logp_C, max_C1.squeeze(1), norm_C, entropy_C
 
 
 @dataclasses.dataclass(frozen=True)
@@ -121,7 +124,8 @@ class _RowStats:
     """What the backward knows of each row; `[T]` each, None where the output was not used."""
 
     labels: Tensor
-    lse: Tensor
+    maximum: Tensor
+    norm: Tensor
     entropy: Tensor | None
     grad_logp: Tensor | None
     grad_entropy: Tensor | None
@@ -132,8 +136,8 @@ class _RowStats:
         return torch.stack([grad != 0 for grad in grads]).any(dim=0).nonzero().squeeze(1)
 
     def logit_grad(self, z_CV: Tensor, rows_C: Tensor, temperature: float) -> Tensor:
-        """Gradient of the unscaled logits of some rows; overwrites and returns the chunk of scaled logits."""
-        log_p_CV = z_CV.sub_(self.lse[rows_C].unsqueeze(1))
+        """Gradient of the unscaled logits of some rows; overwrites and returns the chunk of z - maximum."""
+        log_p_CV = z_CV.sub_(self.norm[rows_C].unsqueeze(1))
         factor_CV: Tensor | None = None
         if self.grad_entropy is not None and self.entropy is not None:
             factor_CV = log_p_CV + self.entropy[rows_C].unsqueeze(1)
@@ -152,12 +156,13 @@ class _GatherLogprobs(torch.autograd.Function):
     def forward(ctx: Any, logits: Tensor, labels: Tensor, temperature: float, chunk_size: int) -> tuple[Tensor, Tensor]:
         ctx.set_materialize_grads(False)
         ctx.temperature, ctx.chunk_size = temperature, chunk_size
-        logp, lse, entropy = (logits.new_empty(logits.shape[0], dtype=_stat_dtype(logits.dtype)) for _ in range(3))
+        logp, maximum, norm, entropy = _row_buffers(logits, 4)
         for start in range(0, logits.shape[0], chunk_size):
             rows = slice(start, start + chunk_size)
             z_CV = logits[rows].to(logp.dtype, copy=True).div_(temperature)
-            logp[rows], lse[rows], entropy[rows] = _reduce_chunk(z_CV, labels[rows], with_entropy=True)
-        ctx.save_for_backward(logits, labels, lse, entropy)
+            logp[rows], maximum[rows], norm[rows], entropy_C = _reduce_chunk(z_CV, labels[rows], with_entropy=True)
+            entropy[rows] = entropy_C
+        ctx.save_for_backward(logits, labels, maximum, norm, entropy)
         return logp, entropy
 
     @staticmethod
@@ -167,11 +172,11 @@ class _GatherLogprobs(torch.autograd.Function):
     ) -> tuple[Tensor | None, None, None, None]:
         if grad_logp is None and grad_entropy is None:
             return None, None, None, None
-        logits, labels, lse, entropy = ctx.saved_tensors
-        stats = _RowStats(labels, lse, entropy, grad_logp, grad_entropy)
+        logits, labels, maximum, norm, entropy = ctx.saved_tensors
+        stats = _RowStats(labels, maximum, norm, entropy, grad_logp, grad_entropy)
         grad = torch.zeros_like(logits)
         for rows_C in stats.rows_with_gradient().split(ctx.chunk_size):
-            z_CV = logits[rows_C].to(lse.dtype).div_(ctx.temperature)
+            z_CV = logits[rows_C].to(norm.dtype).div_(ctx.temperature).sub_(maximum[rows_C].unsqueeze(1))
             grad[rows_C] = stats.logit_grad(z_CV, rows_C, ctx.temperature).to(grad.dtype)
         return grad, None, None, None
 
@@ -190,15 +195,19 @@ class _LinearLogprobs(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor | None]:
         ctx.set_materialize_grads(False)
         ctx.temperature, ctx.chunk_size = temperature, chunk_size
-        logp, lse, entropy = (hidden.new_empty(hidden.shape[0], dtype=_stat_dtype(hidden.dtype)) for _ in range(3))
+        logp, maximum, norm, entropy = _row_buffers(hidden, 4)
+        keeps_logits = any(ctx.needs_input_grad[:3]) and _kept_bytes(hidden, weight) <= MAX_KEPT_LOGITS_BYTES
+        kept: list[Tensor] = []
         for start in range(0, hidden.shape[0], chunk_size):
             rows = slice(start, start + chunk_size)
             z_CV = _scaled_logits(hidden[rows], weight, bias, temperature)
-            logp[rows], lse[rows], entropy_C = _reduce_chunk(z_CV, labels[rows], with_entropy)
+            logp[rows], maximum[rows], norm[rows], entropy_C = _reduce_chunk(z_CV, labels[rows], with_entropy)
             if entropy_C is not None:
                 entropy[rows] = entropy_C
+            if keeps_logits:
+                kept.append(z_CV)
         entropy = entropy if with_entropy else None
-        ctx.save_for_backward(hidden, weight, bias, labels, lse, entropy)
+        ctx.save_for_backward(hidden, weight, bias, labels, maximum, norm, entropy, *kept)
         return logp, entropy
 
     @staticmethod
@@ -206,15 +215,19 @@ class _LinearLogprobs(torch.autograd.Function):
     def backward(ctx: Any, grad_logp: Tensor | None, grad_entropy: Tensor | None) -> tuple[Tensor | None, ...]:
         if grad_logp is None and grad_entropy is None:
             return (None,) * 7
-        hidden, weight, bias, labels, lse, entropy = ctx.saved_tensors
-        stats = _RowStats(labels, lse, entropy, grad_logp, grad_entropy)
+        hidden, weight, bias, labels, maximum, norm, entropy, *kept = ctx.saved_tensors
+        stats = _RowStats(labels, maximum, norm, entropy, grad_logp, grad_entropy)
         grad_hidden = torch.zeros_like(hidden)
         # Sums over all tokens: float32 also for bfloat16 parameters.
-        grad_weight = torch.zeros_like(weight, dtype=lse.dtype)
-        grad_bias = None if bias is None else torch.zeros_like(bias, dtype=lse.dtype)
-        for rows_C in stats.rows_with_gradient().split(ctx.chunk_size):
+        grad_weight = torch.zeros_like(weight, dtype=norm.dtype)
+        grad_bias = None if bias is None else torch.zeros_like(bias, dtype=norm.dtype)
+        rows = stats.rows_with_gradient()
+        if kept:
+            chunks = _kept_chunks(kept, rows)
+        else:
+            chunks = _recomputed_chunks(hidden, weight, bias, maximum, rows, ctx.temperature, ctx.chunk_size)
+        for rows_C, z_CV in chunks:
             hidden_CD = hidden[rows_C]
-            z_CV = _scaled_logits(hidden_CD, weight, bias, ctx.temperature)
             grad_CV = stats.logit_grad(z_CV, rows_C, ctx.temperature)
             if grad_bias is not None:
                 grad_bias += grad_CV.sum(dim=0)
@@ -226,6 +239,41 @@ class _LinearLogprobs(torch.autograd.Function):
                 grad_weight += grad_CV.t() @ hidden_CD
         grad_bias = None if bias is None or grad_bias is None else grad_bias.to(bias.dtype)
         return grad_hidden, grad_weight.to(weight.dtype), grad_bias, None, None, None, None
+
+
+def _kept_chunks(kept: list[Tensor], rows: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    """Rows that have a gradient, chunk by chunk as kept by the forward, with copies of their z - maximum."""
+    start = 0
+    for z_CV in kept:
+        stop = start + z_CV.shape[0]
+        rows_C = rows[(rows >= start) & (rows < stop)]
+        if rows_C.numel():
+            yield rows_C, z_CV[rows_C - start]
+        start = stop
+
+
+def _recomputed_chunks(
+    hidden: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    maximum: Tensor,
+    rows: Tensor,
+    temperature: float,
+    chunk_size: int,
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Rows that have a gradient, in full chunks, with their z - maximum."""
+    for rows_C in rows.split(chunk_size):
+        z_CV = _scaled_logits(hidden[rows_C], weight, bias, temperature)
+        yield rows_C, z_CV.sub_(maximum[rows_C].unsqueeze(1))
+
+
+def _row_buffers(like: Tensor, count: int) -> tuple[Tensor, ...]:
+    """Uninitialised statistics, one value a row each."""
+    return tuple(like.new_empty(like.shape[0], dtype=_stat_dtype(like.dtype)) for _ in range(count))
+
+
+def _kept_bytes(hidden: Tensor, weight: Tensor) -> int:
+    return hidden.shape[0] * weight.shape[0] * _stat_dtype(hidden.dtype).itemsize
 
 
 def _scaled_logits(hidden_CD: Tensor, weight: Tensor, bias: Tensor | None, temperature: float) -> Tensor:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from areal.utils.functional import logprobs
 from areal.utils.functional.logprobs import (
     gather_logprobs,
     gather_logprobs_entropy,
@@ -58,8 +59,15 @@ def test_gather_logprobs_entropy_any_chunk_matches_naive_autograd(temperature: f
     torch.testing.assert_close(grad, naive)
 
 
+@pytest.fixture(params=["kept", "recomputed"])
+def logits_are(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    if request.param == "recomputed":
+        monkeypatch.setattr(logprobs, "MAX_KEPT_LOGITS_BYTES", 0)
+    return request.param
+
+
 @pytest.mark.parametrize("with_bias", [False, True])
-def test_linear_logprobs_entropy_float64_passes_gradcheck(with_bias: bool):
+def test_linear_logprobs_entropy_float64_passes_gradcheck(logits_are: str, with_bias: bool):
     hidden, weight, bias, labels = _inputs(torch.float64)
 
     def outputs(hidden: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
@@ -70,7 +78,7 @@ def test_linear_logprobs_entropy_float64_passes_gradcheck(with_bias: bool):
 
 
 @pytest.mark.parametrize("use", ["logp", "entropy", "both"])
-def test_linear_logprobs_entropy_one_output_used_matches_naive_gradients(use: str):
+def test_linear_logprobs_entropy_one_output_used_matches_naive_gradients(logits_are: str, use: str):
     hidden, weight, bias, labels = _inputs(torch.float32)
 
     def loss(logp: Tensor, entropy: Tensor) -> Tensor:
@@ -85,7 +93,7 @@ def test_linear_logprobs_entropy_one_output_used_matches_naive_gradients(use: st
         torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-5)
 
 
-def test_linear_logprobs_bfloat16_weight_gradient_is_summed_in_float32():
+def test_linear_logprobs_bfloat16_weight_gradient_is_summed_in_float32(logits_are: str):
     generator = torch.Generator().manual_seed(2)
     hidden = torch.randn(4096, 8, generator=generator).bfloat16()
     weight = torch.randn(5, 8, generator=generator).bfloat16().requires_grad_()
@@ -101,7 +109,7 @@ def test_linear_logprobs_bfloat16_weight_gradient_is_summed_in_float32():
     assert error < 1e-2
 
 
-def test_linear_logprobs_rows_without_upstream_gradient_do_no_backward_work():
+def test_linear_logprobs_rows_without_upstream_gradient_do_no_backward_work(logits_are: str):
     hidden, weight, _, labels = _inputs(torch.float32)
     logp = linear_logprobs(hidden, weight, labels, chunk_size=4)
     mask = torch.zeros(T)
@@ -120,7 +128,8 @@ def test_linear_logprobs_rows_without_upstream_gradient_do_no_backward_work():
     assert hidden.grad.abs().sum(dim=1).nonzero().flatten().tolist() == [5]
 
 
-def test_linear_logprobs_entropy_never_holds_a_full_logits_tensor():
+def test_linear_logprobs_entropy_large_batch_never_holds_all_logits(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(logprobs, "MAX_KEPT_LOGITS_BYTES", 64 * 512)  # a quarter of what follows
     num_tokens, vocab, chunk = 64, 512, 8
     hidden = torch.randn(num_tokens, 4, requires_grad=True)
     weight = torch.randn(vocab, 4, requires_grad=True)
