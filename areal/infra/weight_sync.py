@@ -33,6 +33,8 @@ logger = getLogger("weight_sync")
 
 _VERSION_NAME = re.compile(r"v(\d+)")
 _SHOWN_DIFFERENCES = 5
+READER_GRACE_S = 600.0
+"""So long a version stays that `latest()` named: a server that was started with it may still be reading (minutes if large)."""
 _MODEL_FILES = ("config.json", "generation_config.json")  # what a server needs beside weights to start from a version
 
 ExportWeights = Callable[[str], Mapping[str, Any]]
@@ -63,8 +65,8 @@ class DiskWeightSync:
     """Pushes versions through directories below `root`, which this object owns: version directories of an earlier run go.
 
     `initial` is the (path, version) that the servers were started with; a server can start from a pushed version as well,
-    since the model's configuration is copied beside the weights. `keep_versions` newest ones stay on disk: 2, since
-    a server that is being restarted may read the last but one.
+    since the model's configuration is copied beside the weights. `keep_versions` newest ones stay on disk, and those that
+    a server may be starting with.
     """
 
     def __init__(
@@ -86,6 +88,7 @@ class DiskWeightSync:
         self._deadline_s = deadline_s
         self._lock = threading.Lock()
         self._latest = initial
+        self._named_s: dict[Path, float] = {}  # when `latest` gave out a path
         self._model_dir = Path(initial[0])
         self._last_report: SyncReport | None = None
         self._index: WeightIndex | None = None
@@ -95,6 +98,7 @@ class DiskWeightSync:
     def latest(self) -> tuple[str, int]:
         """(path, version) that servers have or should have; thread-safe."""
         with self._lock:
+            self._named_s[Path(self._latest[0])] = time.monotonic()
             return self._latest
 
     def push(self, version: int) -> SyncReport:
@@ -103,7 +107,7 @@ class DiskWeightSync:
         Raises `CheckpointError` (nothing was told to servers) when the weights cannot be written or have other names, shapes
         or dtypes than the last version, and `InfraError` when the servers do not take them; `latest()` then stays.
         """
-        latest_version = self.latest()[1]
+        latest_version = self._latest[1]  # no other thread changes it
         if self._last_report is not None and version == latest_version:
             return self._last_report
         if version <= latest_version:
@@ -166,7 +170,12 @@ class DiskWeightSync:
         """Remove old version directories: all but the newest `keep_versions` up to `keep_from`, or all of them."""
         if not self._root.is_dir():
             return
+        with self._lock:
+            oldest_s = time.monotonic() - READER_GRACE_S
+            in_use = {path for path, named_s in self._named_s.items() if named_s > oldest_s}
         for path in self._root.iterdir():
             match = _VERSION_NAME.fullmatch(path.name)
-            if match and (keep_from is None or int(match[1]) <= keep_from - self._keep_versions):
+            if not match or path in in_use:
+                continue
+            if keep_from is None or int(match[1]) <= keep_from - self._keep_versions:
                 remove_tree(path)

@@ -30,7 +30,7 @@ from areal.infra.staleness_manager import UNLIMITED_STALENESS, StalenessManager
 from areal.infra.workflow_resolution import resolve_accept_fn, resolve_workflow
 from areal.utils import perf_tracer, workflow_context
 from areal.utils.data import check_trajectory_format
-from areal.utils.errors import ConfigError, DeadlineExceeded
+from areal.utils.errors import ArealError, ConfigError, DeadlineExceeded
 from areal.utils.workflow_context import WorkflowContext
 
 if TYPE_CHECKING:
@@ -198,6 +198,10 @@ class WorkflowExecutor:
     def resume(self) -> None:
         """Undo `pause`."""
         self._loop.call_soon(self._core.resume)
+
+    def fail(self, failure: ArealError) -> None:
+        """Give everyone who waits for rollouts, now or later, this error: the run cannot go on."""
+        self._loop.call_soon(self._core.waiters.fail, failure)
 
     def on_version_changed(self) -> None:
         """The engine's version moved: admission looks again."""

@@ -16,8 +16,8 @@ from areal.api.cli_args import GenerationHyperparameters, InferenceEngineConfig
 from areal.api.io_struct import ModelRequest, ModelResponse, WeightUpdateMeta
 from areal.engine.native_remote import NativeBackend
 from areal.infra import server_fleet
-from areal.infra.remote_inf_engine import RemoteInfEngine
-from areal.utils.errors import ConfigError, DeadlineExceeded, InfraError
+from areal.infra.remote_inf_engine import EngineServerListener, RemoteInfEngine
+from areal.utils.errors import ConfigError, DeadlineExceeded, InfraError, ServerDead
 from areal.workflow.rlvr import build_trajectory
 from tests.fake_native_server import FakeNativeServer, expected_tokens
 from tests.fakes import FakeStream, FunctionWorkflow
@@ -234,6 +234,46 @@ def test_update_weights_failing_server_is_dropped_and_comes_back_with_the_curren
     assert lost == [two.address] and one.version == 1 and engine.get_version() == 1
     until(lambda: engine.export_stats()["rollout/servers_alive"] == 2)
     assert two.version == 1 and two.calls[-2:] == ["load:1", "resume"]
+
+
+def test_update_weights_without_a_living_server_is_taken_by_the_next(servers: Any, connect: Any) -> None:
+    one, two = servers(), servers()
+    engine = connect(one)
+    engine.remove_server(one.address, "killed")
+
+    engine.update_weights_from_disk(WeightUpdateMeta(path="v1", version=1)).result(5)
+    waiting = Background(engine, request(3))
+    engine.add_server(two.address)
+
+    assert engine.get_version() == 1
+    assert waiting.result().output_versions == [1] * 3
+
+
+def test_update_weights_that_the_last_server_does_not_survive_waits_for_its_return(servers: Any, connect: Any) -> None:
+    one = servers()
+    engine = connect(one)
+    one.statuses["/load_weights"] = [500] * 3  # every attempt of this update, none of the next
+
+    engine.update_weights_from_disk(WeightUpdateMeta(path="v1", version=1)).result(5)
+
+    assert generate(engine, request(3)).output_versions == [1] * 3
+
+
+def test_fail_ends_the_wait_for_rollouts_with_the_cause(servers: Any, connect: Any) -> None:
+    async def episode(engine: RemoteInfEngine, data: dict[str, Any]) -> Any:
+        return build_trajectory(await engine.agenerate(request(4)), 0.0)
+
+    one = servers()
+    engine = connect(one, consumer_batch_size=1)
+    view = engine.eval_view()
+    engine.remove_server(one.address, "killed")
+    timer = threading.Timer(0.1, lambda: EngineServerListener(engine).given_up(ServerDead("ended 4 times")))
+    timer.start()
+
+    with pytest.raises(ServerDead, match="ended 4 times"):
+        engine.prepare_batch(FakeStream(1), FunctionWorkflow(episode))
+    with pytest.raises(ServerDead, match="ended 4 times"):
+        view.rollout_batch([{"index": 0}], FunctionWorkflow(episode))
 
 
 def test_update_weights_refused_by_all_leaves_the_old_version_in_use(servers: Any, connect: Any) -> None:

@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import load_file
 
 from areal.api.io_struct import WeightUpdateMeta
+from areal.infra import weight_sync
 from areal.infra.weight_sync import DiskWeightSync
 from areal.infra.workers import InProcessWorker, ProcessWorkers, WorkerGroup
 from areal.utils.checkpoint_dir import write_weights
@@ -133,6 +134,21 @@ def test_old_versions_are_removed(setup: Fixture) -> None:
         setup.sync.push(version)
 
     assert setup.names() == {"v4", "v5"}
+
+
+def test_version_that_a_server_starts_with_stays_until_it_must_have_been_read(
+    setup: Fixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    setup.sync.push(1)
+    setup.sync.latest()
+    for version in range(2, 6):
+        setup.sync.push(version)
+    assert setup.names() == {"v1", "v4", "v5"}
+
+    monkeypatch.setattr(weight_sync, "READER_GRACE_S", 0.0)
+    setup.sync.push(6)
+
+    assert setup.names() == {"v5", "v6"}
 
 
 def test_directories_of_a_crashed_run_are_removed_at_the_start_and_nothing_else(tmp_path: Path) -> None:

@@ -68,6 +68,10 @@ class ServerListener(Protocol):
         """
         ...
 
+    def given_up(self, failure: InfraError) -> None:
+        """A server that was lost is not restarted any more: the run cannot go on as configured."""
+        ...
+
 
 @dataclass(eq=False)
 class _Server:
@@ -207,6 +211,8 @@ class ServerSupervisor:
             if not self._stop.is_set() and server.failure is None:
                 server.failure = ServerDead(f"nobody looks after server {server.index} any more: {sys.exception()!r}")
             self._move(server, ServerState.FAILED if server.failure is not None else ServerState.CLOSED)
+            if server.failure is not None and self._listener is not None:
+                self._listener.given_up(server.failure)
 
     def _run_once(self, server: _Server, old_address: str | None) -> None:
         """Start a server and wait for its end; ends in LOST, or with `server.failure` set if the server is given up."""
