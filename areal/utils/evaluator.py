@@ -35,10 +35,15 @@ class Evaluator:
             fn()
         return due
 
-    def evaluate(self, fn: Callable[[], object], epoch: int, step: int, global_step: int) -> bool:
-        """Run `fn` if it is due after this step (counts start at 0); says whether it ran. Call it every step."""
+    def evaluate(
+        self, fn: Callable[[], object], epoch: int, step: int, global_step: int, *, final: bool = False
+    ) -> bool:
+        """Run `fn` if it is due after this step (counts start at 0), or if this is the `final` one; says whether it ran.
+
+        Call it every step: it advances the frequency.
+        """
         is_epoch_end = step == self._ft_spec.steps_per_epoch - 1
-        due = self._timer.check(epochs=int(is_epoch_end), steps=1)
+        due = self._timer.check(epochs=int(is_epoch_end), steps=1) or final
         if due:
             fn()
         return due

@@ -12,11 +12,13 @@ left out when their statistic is missing, so that lines stay greppable. `roll` o
 from __future__ import annotations
 
 import contextlib
+import shlex
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, TextIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO
 
 from areal.utils import stat_keys as keys
 from areal.utils.printing import short_duration, short_number
@@ -95,6 +97,29 @@ def step_line(row: Mapping[str, float], total_steps: int | None = None) -> str:
     return " | ".join(fields)
 
 
+def closing_lines(summary: Mapping[str, Any], run_dir: Path) -> list[str]:
+    """What a run came to, for the terminal: `summary` is that of summary.json, whose missing fields are left out."""
+    steps = f"{summary['status']}: {summary['num_steps']} steps in {short_duration(summary['wall_s'])}"
+    fields = [steps]
+    if "tokens_per_s" in summary:
+        fields.append(f"{short_number(summary['tokens_per_s'], digits=2)} tok/s")
+    if "trainer_wait_share" in summary:
+        fields.append(f"trainer waited {summary['trainer_wait_share']:.0%} of the time")
+    if "overlap_share" in summary:
+        fields.append(f"rollouts in flight {summary['overlap_share']:.0%} of its work")
+    lines = [" | ".join(fields)]
+    if after := summary.get("accuracy_after"):
+        before = summary.get("accuracy_before") or {}
+        parts = [
+            f"{kind} {f'{before[kind]:.1%} → ' if kind in before else ''}{after[kind]:.1%}"
+            for kind in ("greedy", "sampled")
+        ]
+        lines.append(f"held-out accuracy ({after['num_problems']} problems): {', '.join(parts)}")
+    lines.append(f"run directory: {run_dir}")
+    lines.append(f"for curves, time line and rollouts: areal report {shlex.quote(str(run_dir))}")
+    return lines
+
+
 def _time_fields(row: Mapping[str, float]) -> list[str]:
     if keys.STEP_S not in row:
         return []
@@ -111,6 +136,8 @@ def _time_fields(row: Mapping[str, float]) -> list[str]:
 
 
 def _eval_fields(row: Mapping[str, float]) -> list[str]:
+    if keys.SFT_EVAL_LOSS in row:
+        return [f"eval loss {short_number(row[keys.SFT_EVAL_LOSS])}"]
     named = (("greedy", keys.EVAL_GREEDY), ("sampled", keys.EVAL_SAMPLED))
     parts = [f"{row[key]:.2f} {name}" for name, key in named if key in row]
     if not parts and keys.EVAL_REWARD in row:

@@ -28,15 +28,15 @@ SUMMARY_FIELDS = (
     "started_unix_s",
     "wall_s",
     "num_steps",
-    "num_trained_tokens",
-    "tokens_per_s",
+    "num_trained_tokens",  # the loss mask selects them
+    "tokens_per_s",  # this and the shares below: see areal.utils.run_totals
     "seed",
     "model",
     "num_parameters",
     "accuracy_before",  # of the held-out problems: {"greedy", "sampled", "num_problems"}
     "accuracy_after",
-    "trainer_wait_share",  # of the steps' time in which the trainer waited for rollouts
-    "overlap_share",  # of the steps' time in which generation went on while the trainer worked
+    "trainer_wait_share",  # of the steps' time: the trainer waited for rollouts
+    "overlap_share",  # of the steps' time in which the trainer did not wait: rollouts were in flight
     "version_info",  # dict of package versions
 )
 
@@ -99,6 +99,7 @@ SEQ_LEN = "ppo_actor/seq_len/avg"  # tokens, prompt included
 PROMPT_LEN = "ppo_actor/prompt_len/avg"  # response length is derived: SEQ_LEN - PROMPT_LEN
 SFT_LOSS = "sft/loss/avg"  # supervised runs
 SFT_PPL = "sft/ppl/avg"
+SFT_EVAL_LOSS = "sft-eval/loss/avg"  # on the validation set
 
 # ---------------------------------------------------------------------------------------------------------------------
 # Rollouts
@@ -126,6 +127,7 @@ EVAL_REWARD = "eval-rollout/reward"  # a run with one eval only may commit this 
 # Throughput and memory
 # ---------------------------------------------------------------------------------------------------------------------
 NUM_TRAINED_TOKENS = "ppo_actor/n_valid_tokens"  # sum over the batch: loss_mask > 0
+SFT_NUM_TRAINED_TOKENS = "sft/n_valid_tokens"  # the same, of supervised runs
 TOKENS_PER_S = "throughput/tokens_per_s"  # trained sequences' tokens (prompt + response) of the step / STEP_S
 GENERATED_TOKENS_PER_S = "throughput/generated_tokens_per_s"
 RSS_PREFIX = "memory/"  # + role + RSS_SUFFIX, e.g. memory/trainer_rss_bytes

@@ -109,8 +109,11 @@ class StatsLogger:
                     tabulate_stats(kept),
                 )
 
-    def write_summary(self, **fields: Any) -> Path:
-        """Write summary.json, atomically; `fields` are of `stat_keys.SUMMARY_FIELDS`, times and versions are added."""
+    def write_summary(self, **fields: Any) -> dict[str, Any]:
+        """Write summary.json, atomically, and return it.
+
+        `fields` are of `stat_keys.SUMMARY_FIELDS`; times, the number of steps and versions are added.
+        """
         unknown = sorted(fields.keys() - set(stat_keys.SUMMARY_FIELDS))
         if unknown:
             raise ValueError(f"expected summary fields of {stat_keys.SUMMARY_FIELDS}, got {unknown}")
@@ -125,7 +128,7 @@ class StatsLogger:
         finite = json.loads(to_line({**derived, **fields}))
         partial.write_text(json.dumps(finite, indent=2) + "\n", encoding="utf-8")
         partial.replace(path)
-        return path
+        return finite
 
     def state_dict(self) -> dict[str, int]:
         """What a resumed run needs to go on with the same numbering."""

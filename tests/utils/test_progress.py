@@ -2,12 +2,13 @@
 # SPDX-License-Identifier: Apache-2.0
 import io
 import threading
+from pathlib import Path
 
 import pytest
 
 from areal.utils import stat_keys as keys
 from areal.utils.printing import short_duration, short_number, tabulate_stats
-from areal.utils.progress import ProgressReporter, bottleneck, explain_bottleneck, step_line
+from areal.utils.progress import ProgressReporter, bottleneck, closing_lines, explain_bottleneck, step_line
 
 ROW = {
     keys.GLOBAL_STEP: 12,
@@ -49,6 +50,37 @@ def test_step_line_evaluation_and_broken_invariant_are_shown() -> None:
     extra = {keys.EVAL_GREEDY: 0.8, keys.EVAL_SAMPLED: 0.32, keys.EVAL_S: 30.0, keys.invariant_ok("tokens"): 0.0}
     line = step_line({**ROW, **extra})
     assert "eval 30.0)" in line and "| eval 0.80 greedy 0.32 sampled | bound: eval | BROKEN: tokens" in line
+
+
+def test_step_line_supervised_evaluation_shows_its_loss() -> None:
+    row = {keys.GLOBAL_STEP: 0, keys.SFT_LOSS: 2.5, keys.SFT_EVAL_LOSS: 2.75}
+    assert step_line(row) == "step 0 | loss 2.5 | eval loss 2.75"
+
+
+def test_closing_lines_say_how_the_run_went_and_where_to_look() -> None:
+    summary = {
+        "status": "finished",
+        "num_steps": 80,
+        "wall_s": 192.0,
+        "tokens_per_s": 21034.0,
+        "trainer_wait_share": 0.118,
+        "overlap_share": 0.87,
+        "accuracy_before": {"greedy": 0.214, "sampled": 0.18, "num_problems": 500},
+        "accuracy_after": {"greedy": 0.682, "sampled": 0.61, "num_problems": 500},
+    }
+    assert closing_lines(summary, Path("runs/my logs")) == [
+        "finished: 80 steps in 3m12s | 21k tok/s | trainer waited 12% of the time | rollouts in flight 87% of its work",
+        "held-out accuracy (500 problems): greedy 21.4% → 68.2%, sampled 18.0% → 61.0%",
+        "run directory: runs/my logs",
+        "for curves, time line and rollouts: areal report 'runs/my logs'",
+    ]
+
+
+def test_closing_lines_leave_out_what_was_not_measured() -> None:
+    summary = {"status": "failed", "num_steps": 0, "wall_s": 3.0}
+    assert closing_lines(summary, Path("r"))[0] == "failed: 0 steps in 3.0s"
+    after = {**summary, "accuracy_after": {"greedy": 0.5, "sampled": 0.25, "num_problems": 4}}
+    assert closing_lines(after, Path("r"))[1] == "held-out accuracy (4 problems): greedy 50.0%, sampled 25.0%"
 
 
 def test_bottleneck_is_the_longest_phase_with_advice() -> None:

@@ -137,6 +137,13 @@ def test_evaluate_before_train_runs_once_and_before_any_step() -> None:
     assert calls == ["before", "step", "step"]
 
 
+def test_evaluate_final_step_runs_whatever_the_frequency() -> None:
+    for settings in ({}, {"freq_steps": 4}):
+        evaluator = make_evaluator(**settings)
+        ran = [evaluator.evaluate(lambda: None, 0, step, step, final=step == 2) for step in range(3)]
+        assert ran == [False, False, True]
+
+
 def test_resumed_run_does_not_evaluate_before_train_and_keeps_its_rhythm() -> None:
     first = make_evaluator(freq_steps=3, eval_before_train=True)
     first.evaluate_before_train(lambda: None)

@@ -92,8 +92,8 @@ def test_commit_nan_stays_strict_json_and_readable(config: SimpleNamespace) -> N
 def test_write_summary_adds_times_and_refuses_unknown_fields(config: SimpleNamespace) -> None:
     logger = StatsLogger(config, SPEC)
     commit_steps(logger, range(3))
-    path = logger.write_summary(status="failed", cause="server died", seed=1)
-    summary = json.loads(path.read_text())
+    summary = logger.write_summary(status="failed", cause="server died", seed=1)
+    assert summary == json.loads((logger.run_dir / stat_keys.SUMMARY_FILE).read_text())
     assert (summary["status"], summary["num_steps"], summary["seed"]) == ("failed", 3, 1)
     assert summary["wall_s"] >= 0 and "torch" in summary["version_info"]
     with pytest.raises(ValueError, match="colour"):
