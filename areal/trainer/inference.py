@@ -37,8 +37,9 @@ class Inference:
         )
         self._initial = (config.native.model_path, 0)
         self._sync: DiskWeightSync | None = None
+        command = native_server_command(config.native, trace_dir=run_dir if config.perf_tracer.enabled else None)
         self._supervisor = ServerSupervisor(
-            on_free_gpus(native_server_command(config.native), config),
+            on_free_gpus(command, config),
             ModelAllocation.from_str(config.rollout.backend).parallel.dp_size,
             latest_weights=self._latest_weights,
             log_dir=run_dir / "servers",

@@ -79,6 +79,8 @@ SPAN_SAVE = tuple(key.removeprefix("timeperf/") for key in SAVE_PHASES_S)
 SPAN_EVAL = "eval"
 SPAN_GENERATE = "generate"  # session phase: one generation request of a sample, as the client sees it
 SPAN_REWARD = "reward"  # session phase: one reward call of a sample
+SPAN_SERVE = "serve"  # an inference server had sequences to step, from the first to the last or to a pause
+SPAN_LOAD = "load_weights"  # an inference server read and took new weights
 
 # ---------------------------------------------------------------------------------------------------------------------
 # Learning

@@ -21,6 +21,7 @@ from areal.engine.native.messages import GenerateRequest, Generation, PauseMode,
 from areal.engine.native.metrics import prometheus_text
 from areal.engine.native.runner import ModelInfo, Runner
 from areal.engine.native.scheduler import EngineOptions, Scheduler
+from areal.utils import perf_tracer, stat_keys
 from areal.utils.errors import ServerDead
 from areal.utils.logging import getLogger
 
@@ -133,9 +134,11 @@ class NativeEngine:
         with self._load_lock:
             if self.status().version == version:
                 return self.status()
-            weights = self._runner.read_weights(Path(path))
-            apply = lambda: self._scheduler.apply_weights(weights, Version(version))  # noqa: E731
-            status = self._post(lambda: self._then_status(apply)).result()
+            with perf_tracer.trace_scope(stat_keys.SPAN_LOAD, "io"):
+                weights = self._runner.read_weights(Path(path))
+                apply = lambda: self._scheduler.apply_weights(weights, Version(version))  # noqa: E731
+                status = self._post(lambda: self._then_status(apply)).result()
+        perf_tracer.save()
         logger.info("version %d from %s, checksum %.12s", version, path, status.checksum)
         return status
 
@@ -186,14 +189,23 @@ class NativeEngine:
         """The owner thread: drain the inbox, step, and sleep in the inbox when there is nothing to do."""
         try:
             while not self._is_closing:
-                if not self._scheduler.has_work:
-                    self._handle(self._inbox.get())
-                while not self._inbox.empty():
-                    self._handle(self._inbox.get())
+                self._handle(self._inbox.get())
+                self._handle_inbox()
                 if self._scheduler.has_work:
-                    self._scheduler.step()
+                    with perf_tracer.trace_scope(stat_keys.SPAN_SERVE, "compute"):
+                        self._work()
         finally:
             self._die()
+
+    def _work(self) -> None:
+        """Step until there is nothing to do or a pause."""
+        while self._scheduler.has_work and not self._is_closing:
+            self._scheduler.step()
+            self._handle_inbox()
+
+    def _handle_inbox(self) -> None:
+        while not self._inbox.empty():
+            self._handle(self._inbox.get())
 
     def _handle(self, item: _Command | tuple[GenerateRequest, Future[Generation]]) -> None:
         if isinstance(item, _Command):

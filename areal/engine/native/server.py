@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from areal.engine.native.lifetime import end_with_parent, write_ready_file
+from areal.utils import perf_tracer
 from areal.utils.errors import ArealError
 from areal.utils.logging import getLogger
 
@@ -49,6 +50,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, ...")
     parser.add_argument("--version", type=int, default=0, help="label of the weights in --model-path")
     parser.add_argument("--ready-file", type=Path, help="written with host, port and pid when listening")
+    parser.add_argument("--trace-dir", type=Path, help="a run directory to record when this server worked in")
+    parser.add_argument("--index", type=int, default=0, help="number of this server among those of the run, for traces")
     return parser.parse_args(argv)
 
 
@@ -56,6 +59,8 @@ def main(argv: list[str] | None = None) -> int:
     """Run until told to stop; returns the exit code."""
     args = parse_args(argv)
     end_with_parent()
+    if args.trace_dir is not None:
+        perf_tracer.configure_at(args.trace_dir, rank=args.index, role="server")
     try:
         listener = socket.create_server((args.host, args.port), backlog=1024)
     except OSError as error:

@@ -38,8 +38,13 @@ class ServerCommand:
 CommandBuilder = Callable[[ServerStart], ServerCommand]
 
 
-def native_server_command(config: NativeConfig, host: str = "127.0.0.1") -> CommandBuilder:
-    """Builder for the embedded server (`native:dN`); every server takes a free port and `config.num_threads` threads."""
+def native_server_command(
+    config: NativeConfig, host: str = "127.0.0.1", trace_dir: Path | None = None
+) -> CommandBuilder:
+    """Builder for the embedded server (`native:dN`); every server takes a free port and `config.num_threads` threads.
+
+    With `trace_dir`, a run directory, servers record there when they work.
+    """
 
     def build(start: ServerStart) -> ServerCommand:
         options = {
@@ -55,6 +60,8 @@ def native_server_command(config: NativeConfig, host: str = "127.0.0.1") -> Comm
             "--version": start.version,
             "--ready-file": start.ready_file,
         }
+        if trace_dir is not None:
+            options |= {"--trace-dir": trace_dir, "--index": start.index}
         argv = [sys.executable, "-m", "areal.engine.native.server"]
         for name, value in options.items():
             argv += [name, str(value)]

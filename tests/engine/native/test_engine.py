@@ -21,7 +21,9 @@ from areal.engine.native.messages import (
 )
 from areal.engine.native.model_loading import build_runner
 from areal.engine.native.scheduler import EngineOptions
+from areal.utils import perf_tracer, stat_keys
 from areal.utils.errors import CheckpointError, ServerDead
+from areal.utils.jsonl import read_jsonl
 from tests.engine.native.helpers import prompts
 from tests.experimental.models.archon.tiny_models import save_tiny
 
@@ -148,3 +150,18 @@ def test_metrics_are_prometheus_text(engine: NativeEngine) -> None:
     assert values["areal_native_generated_tokens_total"] == "4"
     assert values["areal_native_paused"] == "1"
     assert sum(line.startswith("# TYPE") for line in lines) == len(values)
+
+
+def test_traced_engine_records_when_it_served_and_when_it_loaded(engine: NativeEngine, tmp_path: Path) -> None:
+    save_tiny(tmp_path / "v1", "qwen2", seed=1)
+    perf_tracer.configure_at(tmp_path, rank=2, role="server")
+    try:
+        submit(engine, seed=0, max_new_tokens=3).result(DEADLINE_S)
+        engine.pause().result(DEADLINE_S)
+        engine.load_weights(tmp_path / "v1", 1)
+    finally:
+        perf_tracer.reset()
+    events, _ = read_jsonl(tmp_path / stat_keys.TRACE_DIR / "server" / "traces-r2.jsonl")
+    serve, load = sorted((event for event in events if event["ph"] == "X"), key=lambda event: event["ts"])
+    assert (serve["name"], load["name"]) == (stat_keys.SPAN_SERVE, stat_keys.SPAN_LOAD)
+    assert serve["ts"] + serve["dur"] <= load["ts"]

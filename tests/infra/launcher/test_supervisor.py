@@ -352,3 +352,11 @@ def test_native_command_carries_every_setting() -> None:
         "--version": "5",
         "--ready-file": "/run/server-1.ready",
     }
+
+
+def test_native_command_with_a_trace_dir_tells_the_server_where_and_who_it_is() -> None:
+    start = ServerStart(index=1, weights_path="/weights/v5", version=5, ready_file=Path("/run/server-1.ready"))
+
+    command = native_server_command(NativeConfig(), trace_dir=Path("/run"))(start)
+
+    assert command.argv[-4:] == ("--trace-dir", "/run", "--index", "1")
