@@ -25,10 +25,9 @@ class DemoConfig(GRPOConfig):
 def make_model(path: str) -> None:
     """A Qwen2-shaped model of 0.38 M parameters, as a config and a tokenizer: SFT gives it its first weights."""
     tokenizer = build_arithmetic_tokenizer(path)
-    ids = {"bos_token_id": None, "eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id}
-    shape = {"hidden_size": 96, "intermediate_size": 256, "num_hidden_layers": 3, "num_attention_heads": 3}
-    more = {"num_key_value_heads": 3, "max_position_embeddings": 512, "tie_word_embeddings": True}
-    Qwen2Config(vocab_size=len(tokenizer), **shape, **more, **ids).save_pretrained(path)
+    config = Qwen2Config.from_json_file(Path(__file__).with_name("model.json"))
+    config.vocab_size = len(tokenizer)
+    config.save_pretrained(path)
 
 
 def warm_start(seed: int, fileroot: str, path: str) -> None:
@@ -46,10 +45,9 @@ def main(argv: list[str]) -> None:
     if not (Path(config.actor.path) / "model.safetensors").exists():
         warm_start(config.seed, config.cluster.fileroot, config.actor.path)
     tokenizer = load_hf_tokenizer(config.tokenizer_path)
-    train_dataset = get_custom_dataset("train", config.train_dataset, tokenizer)
-    valid_dataset = get_custom_dataset("test", config.valid_dataset, tokenizer)
+    data = [get_custom_dataset(d.split, d, tokenizer) for d in (config.train_dataset, config.valid_dataset)]
     kwargs = {"gconfig": config.gconfig, "tokenizer": config.tokenizer_path, "reward_fn": REWARD}
-    with PPOTrainer(config, train_dataset, valid_dataset) as trainer:
+    with PPOTrainer(config, *data) as trainer:
         trainer.train(
             workflow="areal.workflow.rlvr.RLVRWorkflow",
             workflow_kwargs={**kwargs, "reward_fn": config.train_reward_fn},
