@@ -45,7 +45,8 @@ def main(argv: list[str]) -> None:
     if not (Path(config.actor.path) / "model.safetensors").exists():
         warm_start(config.seed, config.cluster.fileroot, config.actor.path)
     tokenizer = load_hf_tokenizer(config.tokenizer_path)
-    data = [get_custom_dataset(d.split, d, tokenizer) for d in (config.train_dataset, config.valid_dataset)]
+    parts = [config.train_dataset, config.valid_dataset]
+    data = [get_custom_dataset(part.split, part, tokenizer) for part in parts if part is not None]
     kwargs = {"gconfig": config.gconfig, "tokenizer": config.tokenizer_path, "reward_fn": REWARD}
     with PPOTrainer(config, *data) as trainer:
         trainer.train(
