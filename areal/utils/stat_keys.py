@@ -123,6 +123,7 @@ EVAL_GREEDY = "eval-rollout/greedy/reward"
 EVAL_GREEDY_COUNT = "eval-rollout/greedy/n"  # samples behind the mean: gives the error band
 EVAL_SAMPLED = "eval-rollout/sampled/reward"
 EVAL_SAMPLED_COUNT = "eval-rollout/sampled/n"
+EVAL_KEYS = {"greedy": (EVAL_GREEDY, EVAL_GREEDY_COUNT), "sampled": (EVAL_SAMPLED, EVAL_SAMPLED_COUNT)}
 EVAL_REWARD = "eval-rollout/reward"  # a run with one eval only may commit this one
 
 # ---------------------------------------------------------------------------------------------------------------------

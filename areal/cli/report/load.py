@@ -59,6 +59,17 @@ class Run:
         """(step, value) of every row that has `key`."""
         return [(row[keys.GLOBAL_STEP], row[key]) for row in self.rows if key in row]
 
+    def eval_series(self, kind: str) -> list[tuple[float, float, float]]:
+        """(step, mean reward, samples behind it) of every "greedy" or "sampled" evaluation; 0 samples where unknown.
+
+        The one before training stands at the step before the first: -1.
+        """
+        key, count_key = keys.EVAL_KEYS[kind]
+        before = self.summary.get("accuracy_before")
+        baseline = to_float(before.get(kind)) if isinstance(before, dict) else None
+        points = [(-1.0, baseline, to_float(before.get("num_problems")) or 0.0)] if baseline is not None else []
+        return points + [(row[keys.GLOBAL_STEP], row[key], row.get(count_key, 0.0)) for row in self.rows if key in row]
+
     def last(self, key: str) -> float | None:
         """Value of `key` in the last row that has it."""
         return next((row[key] for row in reversed(self.rows) if key in row), None)
@@ -127,9 +138,7 @@ def _load_summary(run: Run) -> None:
 def _load_spans(run: Run) -> None:
     files = trace_files(run.run_dir)
     if not files:
-        run.notes.append(
-            "no traces: set perf_tracer.enabled=true to see the time line and to have the overlap measured"
-        )
+        run.notes.append("no traces: set perf_tracer.enabled=true to see the time line")
     earliest_s = float("-inf")
     if run.rows and keys.UNIX_TIME_S in run.rows[0]:
         earliest_s = run.rows[0][keys.UNIX_TIME_S] - run.rows[0].get(keys.STEP_S, 0.0) - _START_UP_S

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from areal.cli.report.load import Run
-from areal.cli.report.timeline import TimelineStats
 from areal.utils import stat_keys as keys
 from areal.utils.printing import short_duration, short_number
 from areal.utils.progress import explain_bottleneck
+from areal.utils.run_totals import RunTotals
 
 _STATUSES = {"finished": "good", "failed": "bad", "interrupted": "warn"}
 _CONFIG_FACTS = (
@@ -69,8 +69,12 @@ def header(run: Run) -> dict[str, Any]:
     }
 
 
-def tiles(run: Run, timeline: TimelineStats) -> list[Tile]:
+def tiles(run: Run) -> list[Tile]:
     """The row of numbers; a tile without data says so rather than disappear, so that reports compare at a glance."""
+    totals = RunTotals()
+    for row in run.rows:
+        totals.add(row)
+    shares = totals.summary()
     steps = run.rows[-1][keys.GLOBAL_STEP] - run.rows[0][keys.GLOBAL_STEP] + 1 if run.rows else 0
     return [
         Tile("steps", f"{steps:.0f}", _versions_hint(run)),
@@ -78,8 +82,8 @@ def tiles(run: Run, timeline: TimelineStats) -> list[Tile]:
         _change_tile(run, "reward", keys.REWARD if run.series(keys.REWARD) else keys.REWARD_ROLLOUT),
         _eval_tile(run),
         _throughput_tile(run),
-        Tile("overlap", _percent(timeline.overlap_share), "of training time with generation in flight"),
-        Tile("trainer waits", _percent(timeline.wait_share), "of step time for rollouts"),
+        Tile("overlap", _percent(shares.get("overlap_share")), "of the trainer's work with rollouts in flight"),
+        Tile("trainer waits", _percent(shares.get("trainer_wait_share")), "of step time for rollouts"),
         _lag_tile(run),
     ]
 
@@ -126,12 +130,13 @@ def _change_tile(run: Run, label: str, key: str) -> Tile:
 
 
 def _eval_tile(run: Run) -> Tile:
-    for name, key in (("greedy", keys.EVAL_GREEDY), ("sampled", keys.EVAL_SAMPLED), ("", keys.EVAL_REWARD)):
-        points = run.series(key)
+    candidates = [(kind, [point[:2] for point in run.eval_series(kind)]) for kind in keys.EVAL_KEYS]
+    for name, points in [*candidates, ("", run.series(keys.EVAL_REWARD))]:
         if points:
             best_step, best = max(points, key=lambda point: point[1])
             label = f"eval, {name}" if name else "eval"
-            return Tile(label, f"{points[0][1]:.2f} → {points[-1][1]:.2f}", f"best {best:.2f} at step {best_step:.0f}")
+            where = "before training" if best_step < 0 else f"at step {best_step:.0f}"
+            return Tile(label, f"{points[0][1]:.2f} → {points[-1][1]:.2f}", f"best {best:.2f} {where}")
     return Tile("eval", "–", "no evaluation ran")
 
 
@@ -188,7 +193,7 @@ def _mean_row(run: Run) -> dict[str, float]:
 
 
 def _percent(share: float | None) -> str:
-    return "–" if share is None else f"{min(max(share, 0.0), 1.0):.0%}"
+    return "–" if share is None else f"{share:.0%}"
 
 
 def _lookup(config: dict[str, Any], path: str) -> Any:

@@ -69,23 +69,11 @@ def _learning(run: Run) -> list[dict[str, Any]]:
         ),
         _panel(
             "Evaluation",
-            "mean reward on the validation set, 95 % band",
-            [
-                Curve(
-                    "greedy", run.series(keys.EVAL_GREEDY), _share_band(run, keys.EVAL_GREEDY, keys.EVAL_GREEDY_COUNT)
-                ),
-                Curve(
-                    "sampled",
-                    run.series(keys.EVAL_SAMPLED),
-                    _share_band(run, keys.EVAL_SAMPLED, keys.EVAL_SAMPLED_COUNT),
-                ),
-                Curve("eval", run.series(keys.EVAL_REWARD)),
-            ],
+            "mean reward on the validation set, 95 % band; step -1 is before training",
+            [*(_eval_curve(run, kind) for kind in keys.EVAL_KEYS), Curve("eval", run.series(keys.EVAL_REWARD))],
             markers=True,
         ),
-        _panel(
-            "Loss", "", [Curve("actor", run.series(keys.LOSS)), Curve("sft", run.series(keys.SFT_LOSS))], noisy=True
-        ),
+        _panel("Loss", "", _loss_curves(run), noisy=True),
         _panel("Perplexity", "", [Curve("ppl", run.series(keys.SFT_PPL))], noisy=True),
         _panel("Entropy", "nats a token", [Curve("entropy", run.series(keys.ENTROPY))]),
         _panel(
@@ -210,14 +198,20 @@ def _response_lengths(run: Run) -> Points:
     return [(row[keys.GLOBAL_STEP], row[keys.SEQ_LEN] - row[keys.PROMPT_LEN]) for row in rows]
 
 
-def _share_band(run: Run, key: str, count_key: str) -> dict[float, float]:
-    """Half width of the binomial 95 % band; none for rewards outside [0, 1]."""
-    counts = dict(run.series(count_key))
-    return {
-        step: _Z_95 * math.sqrt(share * (1 - share) / counts[step])
-        for step, share in run.series(key)
-        if counts.get(step, 0) > 0 and 0 <= share <= 1
+def _loss_curves(run: Run) -> list[Curve]:
+    named = (("actor", keys.LOSS), ("sft", keys.SFT_LOSS), ("validation", keys.SFT_EVAL_LOSS))
+    return [Curve(name, run.series(key)) for name, key in named]
+
+
+def _eval_curve(run: Run, kind: str) -> Curve:
+    """With the half width of the binomial 95 % band; none for rewards outside [0, 1]."""
+    points = run.eval_series(kind)
+    band = {
+        step: _Z_95 * math.sqrt(share * (1 - share) / count)
+        for step, share, count in points
+        if count > 0 and 0 <= share <= 1
     }
+    return Curve(kind, [(step, share) for step, share, _ in points], band)
 
 
 def _scaled(points: Points, factor: float) -> Points:

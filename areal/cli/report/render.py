@@ -17,7 +17,7 @@ import jinja2
 from areal.cli.report.load import Run
 from areal.cli.report.overview import header, invariants, tiles
 from areal.cli.report.panels import all_statistics, panel_groups
-from areal.cli.report.timeline import measure, timeline_data
+from areal.cli.report.timeline import timeline_data
 from areal.utils.jsonl import to_line
 
 _SCRIPTS = ("common.js", "charts.js", "timeline.js", "rollouts.js")
@@ -45,7 +45,7 @@ def render(run: Run) -> str:
     template = environment.get_template("report.html.jinja")
     return template.render(
         header=header(run),
-        tiles=tiles(run, measure(run)),
+        tiles=tiles(run),
         invariants=invariants(run),
         data=data,
         data_json=script_json(data),

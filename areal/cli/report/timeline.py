@@ -1,16 +1,11 @@
 # Copyright 2026 The areal authors
 # SPDX-License-Identifier: Apache-2.0
-"""Generation, training and synchronisation against the clock: what the traces say, measured and laid out in lanes.
-
-Definitions, over unions of spans (parallel work counts once): T training, G generation in flight, W the trainer waiting
-for rollouts, S the steps. overlap = |G ∩ T| / |T|; wait share = |W| / |S|; generation busy = |G ∩ S| / |S|.
-"""
+"""Generation, training and synchronisation against the clock: what the traces say, laid out in lanes."""
 
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any
 
 from areal.cli.report.load import Run, Span
@@ -24,75 +19,16 @@ _PHASES = {
     keys.SPAN_SYNC: "sync",
     **dict.fromkeys(keys.SPAN_SAVE, "save"),
     keys.SPAN_EVAL: "eval",
+    keys.SPAN_SERVE: "generate",
+    keys.SPAN_LOAD: "sync",
 }
 _SAMPLE_PHASES = {keys.SPAN_GENERATE: "generate", keys.SPAN_REWARD: "reward"}
-# Each drawn span costs about 40 bytes of the file; beyond this only the latest samples are drawn, all are measured.
+# Each drawn span costs about 40 bytes of the file; beyond this only the latest samples are drawn.
 _MAX_SAMPLE_SPANS = 30_000
 # The same few sub-phases thousands of times tell nothing at this scale.
 _MAX_ROWS = 48
 # Longer than a tool call between two turns, shorter than an epoch, after which the ids of samples come back.
 _SESSION_GAP_S = 30.0
-
-
-@dataclass(frozen=True)
-class TimelineStats:
-    """Shares of the whole run; None where the spans that define one are missing."""
-
-    overlap_share: float | None
-    wait_share: float | None
-    generation_share: float | None
-
-
-def union(intervals: Iterable[Interval]) -> list[Interval]:
-    """The same points as `intervals`, as disjoint sorted intervals."""
-    merged: list[Interval] = []
-    for start, end in sorted(intervals):
-        if merged and start <= merged[-1][1]:
-            merged[-1] = (merged[-1][0], max(merged[-1][1], end))
-        else:
-            merged.append((start, end))
-    return merged
-
-
-def intersection(a: Sequence[Interval], b: Sequence[Interval]) -> list[Interval]:
-    """Points in both; `a` and `b` are disjoint and sorted, and so is the result."""
-    common: list[Interval] = []
-    i = j = 0
-    while i < len(a) and j < len(b):
-        start, end = max(a[i][0], b[j][0]), min(a[i][1], b[j][1])
-        if start < end:
-            common.append((start, end))
-        if a[i][1] < b[j][1]:
-            i += 1
-        else:
-            j += 1
-    return common
-
-
-def total(intervals: Iterable[Interval]) -> float:
-    """Length of disjoint intervals."""
-    return sum(end - start for start, end in intervals)
-
-
-def measure(run: Run) -> TimelineStats:
-    """Overlap and waiting over the run: from the spans, or the wait share from the step timings without them."""
-    of_phase = {phase: union(_of(run.spans, phase)) for phase in ("wait", "train", "generate")}
-    steps = union((start, end) for _, start, end in step_intervals(run))
-    train_s, steps_s = total(of_phase["train"]), total(steps)
-    has_generation = bool(of_phase["generate"])
-    wait_share = None
-    if steps_s > 0 and of_phase["wait"]:
-        wait_share = total(intersection(of_phase["wait"], steps)) / steps_s
-    elif timed := [row for row in run.rows if keys.STEP_S in row and keys.ROLLOUT_S in row]:
-        wait_share = sum(row[keys.ROLLOUT_S] for row in timed) / max(sum(row[keys.STEP_S] for row in timed), 1e-9)
-    overlap = intersection(of_phase["generate"], of_phase["train"])
-    return TimelineStats(
-        overlap_share=total(overlap) / train_s if has_generation and train_s > 0 else None,
-        wait_share=wait_share,
-        generation_share=total(intersection(of_phase["generate"], steps)) / steps_s
-        if has_generation and steps_s > 0
-        else None,
-    )
 
 
 def step_intervals(run: Run) -> list[tuple[int, float, float]]:
@@ -173,8 +109,3 @@ def _sessions(samples: Sequence[Span]) -> list[list[Span]]:
             sessions.append(session)
         session.append(span)
     return sessions
-
-
-def _of(spans: Iterable[Span], phase: str) -> Iterable[Interval]:
-    named = _PHASES | _SAMPLE_PHASES
-    return ((span.start_s, span.end_s) for span in spans if named.get(span.name) == phase)

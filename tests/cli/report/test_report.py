@@ -94,6 +94,25 @@ def test_report_values_of_the_head_match_the_files(run_dir: Path) -> None:
     assert "policy version 12" in page.words
 
 
+def test_report_shares_are_those_of_the_steps(run_dir: Path) -> None:
+    # Waits 1 s of 4 s; rollouts go on for 2.5 s, 1.5 s of them while the trainer works for 3 s.
+    rewrite_rows(run_dir, {keys.STEP_S: 4.0, keys.ROLLOUT_S: 1.0, keys.GENERATION_S: 2.5}, range(12))
+    words = page_of(run_dir).words
+    assert re.search(r"overlap\s*50%", words) and re.search(r"trainer waits\s*25%", words)
+
+
+def test_report_evaluation_before_training_is_the_first_point(run_dir: Path) -> None:
+    summary = json.loads((run_dir / keys.SUMMARY_FILE).read_text())
+    summary["accuracy_before"] = {"greedy": 0.25, "sampled": 0.125, "num_problems": 400}
+    (run_dir / keys.SUMMARY_FILE).write_text(json.dumps(summary))
+    page = page_of(run_dir)
+    panels = {p["title"]: p for g in json.loads(page.data)["groups"] for p in g["panels"]}
+    greedy, sampled = panels["Evaluation"]["curves"]
+    assert greedy["points"][0] == [-1.0, 0.25, pytest.approx(1.96 * (0.25 * 0.75 / 400) ** 0.5, rel=1e-5)]
+    assert sampled["points"][0][:2] == [-1.0, 0.125] and len(greedy["points"]) == 1 + 2
+    assert "0.25 → " in page.words
+
+
 def test_report_evil_texts_stay_text(run_dir: Path) -> None:
     path = run_dir / keys.ROLLOUT_DIR / "step_000011.jsonl"
     record = json.loads(path.read_text().splitlines()[0])
