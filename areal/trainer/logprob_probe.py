@@ -9,6 +9,7 @@ same weights. Both sides agree up to kernels and precision, or something is wron
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 from areal.api.cli_args import GenerationHyperparameters
@@ -23,8 +24,11 @@ from areal.workflow.rlvr import build_trajectory
 
 logger = getLogger("probe")
 
-MAX_NEW_TOKENS = 32
-"""Enough tokens to see a systematic difference, few enough to cost one request of many."""
+NUM_PROMPTS = 8
+MAX_NEW_TOKENS = 4
+"""Together 32 log-probs, from prefill and from decoding, in the time of four decoding steps."""
+DEADLINE_S = 0.5
+"""The trainer waits no longer: with every slot of the servers taken, a probe queues behind whole answers."""
 MISMATCH_KL_LIMIT = 0.015
 """Mean k3 above which trainer and engine do not run the same model: the usual gate for a new model family."""
 
@@ -42,31 +46,38 @@ class GenerateOnly(RolloutWorkflow):
 
 
 class LogprobProbe:
-    """At most one probe in flight. `engine` must be a view with an account of its own."""
+    """One probe in flight at most. `engine` must be a view with an account of its own."""
 
     def __init__(self, engine: RemoteInfEngine, gconfig: GenerationHyperparameters) -> None:
         self._engine = engine
         self._workflow = GenerateOnly(
             gconfig.new(n_samples=1, max_new_tokens=min(MAX_NEW_TOKENS, gconfig.max_new_tokens))
         )
-        self._task_id: int | None = None
+        self._task_ids: list[int] = []
 
-    def start(self, trajectory: Trajectory) -> None:
-        """Ask the servers to continue the prompt of `trajectory`; returns at once."""
-        num_prompt = int(trajectory["loss_mask"][0].argmax())
-        prompt_ids = trajectory["input_ids"][0, :num_prompt].tolist()
-        self._task_id = self._engine.submit({"input_ids": prompt_ids}, self._workflow)
+    def start(self, trajectories: list[Trajectory]) -> None:
+        """Ask the servers to continue prompts of `trajectories`; returns at once."""
+        if self._task_ids:
+            return  # the last one still runs; `collect` takes it first
+        for trajectory in trajectories[:NUM_PROMPTS]:
+            num_prompt = int(trajectory["loss_mask"][0].argmax())
+            prompt_ids = trajectory["input_ids"][0, :num_prompt].tolist()
+            self._task_ids.append(self._engine.submit({"input_ids": prompt_ids}, self._workflow))
 
-    def collect(self, timeout_s: float) -> Trajectory | None:
-        """What the started probe gave; None where there was none or it had no answer (that is logged)."""
-        if self._task_id is None:
-            return None
-        task_id, self._task_id = self._task_id, None
+    def collect(self) -> list[Trajectory]:
+        """What the started probe gave; empty where there was none, or where it is late (then it goes on)."""
+        deadline_s = time.monotonic() + DEADLINE_S
+        found = []
         try:
-            return self._engine.wait_for_task(task_id, timeout_s)
+            while self._task_ids:
+                remaining_s = max(deadline_s - time.monotonic(), 0.0)
+                trajectory = self._engine.wait_for_task(self._task_ids[0], remaining_s)
+                self._task_ids.pop(0)
+                if trajectory is not None:
+                    found.append(trajectory)
         except InfraError as error:
-            logger.warning("the log-prob probe had no answer, so this step does not measure the mismatch: %s", error)
-            return None
+            logger.info("this step does not measure the log-prob mismatch: %s", error)
+        return found
 
 
 def judge_mismatch(row: dict[str, float]) -> None:

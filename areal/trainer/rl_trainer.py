@@ -27,15 +27,13 @@ from areal.trainer.logprob_probe import LogprobProbe, judge_mismatch
 from areal.trainer.run import TrainingRun, finetune_spec
 from areal.trainer.train_group import TrainGroup
 from areal.utils import stat_keys
+from areal.utils.cpu_backend import without_measuring
 from areal.utils.dataloader import Indexable, create_dataloader
 from areal.utils.errors import ConfigError
 from areal.utils.recover import Stateful
 from areal.utils.rollout_dump import dump_step, step_path
 
 WORKER = "areal.trainer.train_worker:ActorWorker"
-
-PROBE_DEADLINE_S = 60.0
-"""A probe started a step ago has long ended, unless its server was lost."""
 
 
 class PPOTrainer:
@@ -54,7 +52,11 @@ class PPOTrainer:
         record_tokenizer = config.tokenizer_path if config.rollout.dump_to_file else None
         with contextlib.ExitStack() as stack:
             self.run = stack.enter_context(TrainingRun(config, ft_spec, {"model": config.actor.path}))
-            self._inference = stack.enter_context(Inference(config, self.run.dir))
+            if config.rollout.deterministic_sampling:
+                stack.enter_context(without_measuring())
+            self._inference = Inference(config, self.run.dir)
+            if not self.run.is_finished:
+                stack.enter_context(self._inference)
             self._group = TrainGroup.start(
                 WORKER,
                 config.actor.backend,
@@ -66,8 +68,9 @@ class PPOTrainer:
             info = self.run.resume({"actor": self._load_state}, self._parts())
             self._version = info.versions["actor"] if info is not None else 0
             self._group.call("set_version", self._version)
-            self._inference.connect(self._group, self._version)
-            self._probe = LogprobProbe(self._inference.eval_rollout, config.gconfig)
+            if not self.run.is_finished:
+                self._inference.connect(self._group, self._version)
+                self._probe = LogprobProbe(self._inference.eval_rollout, config.gconfig)
             self._stack = stack.pop_all()
 
     def __enter__(self) -> Self:
@@ -88,11 +91,13 @@ class PPOTrainer:
         eval_workflow_kwargs: dict[str, Any] | None = None,
         dynamic_filter_fn: AcceptFn | str | None = None,
     ) -> None:
-        """Train to the end of the run, from its start or from its newest recovery checkpoint.
+        """Train to the end of the run, from its start or from its newest recovery checkpoint; a finished run is left alone.
 
         `dynamic_filter_fn(trajectory) -> bool` rejects groups before training. Evaluation runs `eval_workflow` (default:
         `workflow`) on the validation data; a `gconfig` among its arguments is replaced by `config.eval_gconfig`.
         """
+        if self.run.is_finished:
+            return
         eval_task = self._eval_task(eval_workflow or workflow, eval_workflow_kwargs or workflow_kwargs or {})
         if self.run.start_step == 0 and eval_task is not None:
             self.run.evaluator.evaluate_before_train(lambda: self._evaluate(eval_task))
@@ -133,7 +138,7 @@ class PPOTrainer:
         return batch
 
     def _train_on(self, batch: list[Trajectory], step: StepInfo, row: dict[str, float]) -> None:
-        answers = self._group.call_split("train_on", batch, self._probe.collect(PROBE_DEADLINE_S))
+        answers = self._group.call_split("train_on", batch, self._probe.collect())
         mismatches = sum(answer["token_mismatches"] for answer in answers)
         row[stat_keys.INVARIANT_MEASURES["tokens"]] = float(mismatches)
         row[stat_keys.invariant_ok("tokens")] = float(mismatches == 0)
@@ -147,7 +152,7 @@ class PPOTrainer:
         with self.run.timed("update_weights", "comm"):
             row.update(self._inference.publish(self._version))
             self._group.call("set_version", self._version)
-        self._probe.start(batch[0])
+        self._probe.start(batch)
 
     def _commit(self, step: StepInfo, row: dict[str, float]) -> None:
         row.update(self._group.call("export_stats"))

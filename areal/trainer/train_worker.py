@@ -11,6 +11,7 @@ from __future__ import annotations
 import importlib
 import os
 import zlib
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -149,15 +150,15 @@ class ActorWorker(TrainWorker):
         self.ref = PPOActor(config, build_engine(ref_config, ft_spec)) if ref_config is not None else None
         self.record_tokenizer = load_hf_tokenizer(record_tokenizer_path) if record_tokenizer_path else None
 
-    def train_on(self, trajectories: list[Trajectory], probe: Trajectory | None = None) -> dict[str, Any]:
+    def train_on(self, trajectories: list[Trajectory], probe: Sequence[Trajectory] = ()) -> dict[str, Any]:
         """One training step on this rank's share of the batch; `probe` is scored before it, by every rank.
 
         Returns `stats` (of the update), `token_mismatches` and `records` (per-token records of the best and the worst
         samples, for people; empty unless recording is on).
         """
         token_mismatches = count_token_mismatches(trajectories)
-        if probe is not None:
-            self._score_probe(probe)
+        if probe:
+            self._score_probe(list(probe))
         if self.ref is not None:
             with stats_tracker.record_timing("ref_logp"), perf_tracer.trace_scope("ref_logp", "compute"):
                 for trajectory, logp in zip(trajectories, self.ref.compute_logp(trajectories), strict=True):
@@ -174,11 +175,12 @@ class ActorWorker(TrainWorker):
         records = self._records(batch) if self.record_tokenizer is not None else []
         return {"stats": stats, "token_mismatches": token_mismatches, "records": records}
 
-    def _score_probe(self, probe: Trajectory) -> None:
+    def _score_probe(self, probe: list[Trajectory]) -> None:
         """Compare the servers' log-probs of a few fresh tokens with those of the same weights here."""
-        logp = self.actor.compute_logp([probe])[0]
-        behave, mask, versions = (to_prediction_alignment(probe[key]) for key in ("logprobs", "loss_mask", "versions"))
-        record_mismatch(behave, logp, mask.bool(), versions, self.engine.get_version())
+        for sample, logp in zip(probe, self.actor.compute_logp(probe), strict=True):
+            keys = ("logprobs", "loss_mask", "versions")
+            behave, mask, versions = (to_prediction_alignment(sample[key]) for key in keys)
+            record_mismatch(behave, logp, mask.bool(), versions, self.engine.get_version())
 
     def _records(self, batch: list[Trajectory]) -> list[dict[str, Any]]:
         """Per-token records of this rank's best and worst samples, with log-probs of the weights after the update."""
