@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 
 from areal.api.alloc_mode import ModelAllocation
 from areal.api.engine_api import TrainEngine, Trajectory
@@ -26,7 +27,7 @@ from areal.utils import perf_tracer, stats_tracker
 from areal.utils.checkpoint_dir import write_weights
 from areal.utils.data import to_prediction_alignment
 from areal.utils.hf_utils import load_hf_tokenizer
-from areal.utils.rollout_dump import choose_best_and_worst, make_records
+from areal.utils.rollout_dump import choose_best_and_worst, make_records, sample_scores
 from areal.utils.seeding import set_random_seed
 
 if TYPE_CHECKING:
@@ -185,11 +186,11 @@ class ActorWorker(TrainWorker):
     def _records(self, batch: list[Trajectory]) -> list[dict[str, Any]]:
         """Per-token records of this rank's best and worst samples, with log-probs of the weights after the update."""
         rows = [(trajectory, row) for trajectory in batch for row in range(len(trajectory["rewards"]))]
-        chosen = choose_best_and_worst([float(t["rewards"][row]) for t, row in rows], NUM_RECORDS)
         samples = []
-        for index, _ in chosen:
+        for index, _ in choose_best_and_worst(sample_scores(batch), NUM_RECORDS):
             trajectory, row = rows[index]
-            samples.append({key: value[row : row + 1] for key, value in trajectory.items()})
+            sample = {key: value[row : row + 1] for key, value in trajectory.items()}
+            samples.append({**sample, "sample_idx": torch.tensor([row])})
         for sample, logp in zip(samples, self.actor.compute_logp(samples), strict=True):
             sample["new_logp"] = logp
         return make_records(samples, self.record_tokenizer, step=self.engine.get_version(), limit=NUM_RECORDS)

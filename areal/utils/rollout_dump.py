@@ -49,9 +49,18 @@ def step_path(run_dir: str | Path, step: int) -> Path:
     return Path(run_dir) / ROLLOUT_DIR / f"step_{step:06d}.jsonl"
 
 
-def choose_best_and_worst(rewards: Sequence[float], limit: int) -> list[tuple[int, str]]:
+def sample_scores(trajectories: Sequence[Mapping[str, Any]]) -> list[tuple[float, float]]:
+    """(reward, sum of its advantages) of each sample: of equal rewards, those that are pushed most stand at the ends."""
+    scores = []
+    for traj in trajectories:
+        advantages = traj["advantages"].sum(-1).tolist() if "advantages" in traj else [0.0] * len(traj["rewards"])
+        scores += zip(traj["rewards"].tolist(), advantages, strict=True)
+    return scores
+
+
+def choose_best_and_worst(scores: Sequence[float] | Sequence[tuple[float, float]], limit: int) -> list[tuple[int, str]]:
     """Up to `limit` (index, "best" | "worst") pairs: best, worst, second best, second worst, ...; ties by index."""
-    order = sorted(range(len(rewards)), key=lambda i: (-rewards[i], i))
+    order = sorted(range(len(scores)), key=lambda i: scores[i], reverse=True)
     picks: dict[int, str] = {}
     for best, worst in zip(order, reversed(order)):
         picks.setdefault(best, "best")
@@ -68,14 +77,15 @@ def make_records(
 ) -> list[dict[str, Any]]:
     """Records of the `limit` best and worst samples of a batch as `PPOActor.compute_advantages` returned it.
 
-    Each trajectory is a dict of tensors [b, L] / [b], padded right; keys that are missing leave their column out.
+    Each trajectory is a dict of tensors [b, L] / [b], padded right; keys that are missing leave their column out. Samples
+    that were taken out of their groups carry their place there as `sample_idx`.
     `ratio` is current / proximal probability where the batch has `new_logp`, else proximal / behaviour (`ratio_kind`).
     """
     samples = [(traj, row) for traj in trajectories for row in range(len(traj["rewards"]))]
-    rewards = [float(traj["rewards"][row]) for traj, row in samples]
+    scores = sample_scores(trajectories)
     piece_of = _piece_decoder(tokenizer)
     records = []
-    for index, pick in choose_best_and_worst(rewards, limit):
+    for index, pick in choose_best_and_worst(scores, limit):
         traj, row = samples[index]
         columns = _token_columns(traj, row)
         ids = columns["id"]
@@ -84,9 +94,9 @@ def make_records(
             {
                 "step": step,
                 "pick": pick,
-                "reward": rewards[index],
+                "reward": scores[index][0],
                 "task_id": _scalar(traj, "task_ids", row),
-                "sample_idx": row,
+                "sample_idx": row if (place := _scalar(traj, "sample_idx", row)) is None else place,
                 "truncated": _scalar(traj, "truncated", row),
                 "seqlen": len(ids),
                 "prompt_len": prompt_len,

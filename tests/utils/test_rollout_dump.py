@@ -7,7 +7,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from areal.utils.rollout_dump import choose_best_and_worst, dump_step, dump_trajectory, make_records, step_path
+from areal.utils.rollout_dump import (
+    choose_best_and_worst,
+    dump_step,
+    dump_trajectory,
+    make_records,
+    sample_scores,
+    step_path,
+)
 
 
 class Letters:
@@ -45,6 +52,22 @@ def test_choose_alternates_best_and_worst_without_repeats() -> None:
     ]
     assert choose_best_and_worst([1.0, 1.0], 1) == [(0, "best")]
     assert choose_best_and_worst([], 4) == []
+
+
+def test_choose_of_equal_rewards_the_ends_are_those_pushed_most(batch: dict[str, torch.Tensor]) -> None:
+    flat = {"rewards": torch.ones(2), "advantages": torch.zeros(2, 4)}
+    mixed = {
+        "rewards": torch.tensor([1.0, 0.0]),
+        "advantages": torch.tensor([[0.0, 0.5, 0.5, 0.0], [-1.0, -1.0, 0, 0]]),
+    }
+    scores = sample_scores([flat, mixed])
+    assert scores == [(1.0, 0.0), (1.0, 0.0), (1.0, 1.0), (0.0, -2.0)]
+    assert choose_best_and_worst(scores, 2) == [(2, "best"), (3, "worst")]
+
+
+def test_make_records_sample_taken_out_of_its_group_keeps_its_place(batch: dict[str, torch.Tensor]) -> None:
+    alone = {key: value[1:] for key, value in batch.items()} | {"sample_idx": torch.tensor([1])}
+    assert make_records([alone], Letters(), step=0)[0]["sample_idx"] == 1
 
 
 def test_make_records_moves_predictions_to_their_tokens(batch: dict[str, torch.Tensor]) -> None:

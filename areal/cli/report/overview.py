@@ -31,8 +31,8 @@ _CONFIG_FACTS = (
 _INVARIANT_TEXTS = {
     "tokens": ("Tokens", "the ids trained on are the ids the engine sampled", "ids differ"),
     "weights": ("Weights", "after each sync the servers hold the trainer's weights", "servers differ"),
-    "logprobs": ("Log-probs", "engine and trainer agree on log-probs", "mismatch KL, worst step"),
-    "denominators": ("Denominators", "the loss is independent of batching and ranks", "relative error, worst step"),
+    "logprobs": ("Log-probs", "engine and trainer agree on log-probs", "worst mismatch KL"),
+    "denominators": ("Denominators", "the loss is independent of batching and ranks", "worst relative error"),
     "data_order": ("Data order", "each sample is consumed once, in order", "repeated or skipped"),
 }
 

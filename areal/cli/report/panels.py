@@ -69,8 +69,8 @@ def _learning(run: Run) -> list[dict[str, Any]]:
         ),
         _panel(
             "Evaluation",
-            "mean reward on the validation set, 95 % band; step -1 is before training",
-            [*(_eval_curve(run, kind) for kind in keys.EVAL_KEYS), Curve("eval", run.series(keys.EVAL_REWARD))],
+            "validation reward, 95 % band; -1: untrained",
+            _eval_curves(run),
             markers=True,
         ),
         _panel("Loss", "", _loss_curves(run), noisy=True),
@@ -201,6 +201,12 @@ def _response_lengths(run: Run) -> Points:
 def _loss_curves(run: Run) -> list[Curve]:
     named = (("actor", keys.LOSS), ("sft", keys.SFT_LOSS), ("validation", keys.SFT_EVAL_LOSS))
     return [Curve(name, run.series(key)) for name, key in named]
+
+
+def _eval_curves(run: Run) -> list[Curve]:
+    curves = [_eval_curve(run, kind) for kind in keys.EVAL_KEYS]
+    # The mean over both decodings says nothing beside them.
+    return curves if any(curve.points for curve in curves) else [Curve("eval", run.series(keys.EVAL_REWARD))]
 
 
 def _eval_curve(run: Run, kind: str) -> Curve:

@@ -168,7 +168,7 @@ def test_report_broken_invariant_names_the_first_step_and_the_worst_measure(run_
     rewrite_rows(run_dir, {keys.invariant_ok("logprobs"): 0.0, keys.MISMATCH_KL: 0.25}, range(5, 8))
     page = page_of(run_dir)
     assert "broken in 3 of 12 steps, first in step 5" in page.words
-    assert "mismatch KL, worst step: 0.25" in page.words
+    assert "worst mismatch KL: 0.25" in page.words
     verdicts = [a["class"].split()[-1] for tag, a in page.tags if "invariant " in a.get("class", "")]
     assert verdicts == ["pass", "none", "fail", "pass", "pass"]
 

@@ -39,6 +39,7 @@
     };
     if (!seen.length || colour === "mask") return { paint, ends: null };
     const shown = (v) => short(colour === "ratio" ? Math.exp(v) : v);
+    if (SIGNED.has(colour) && most <= 1e-6) return { paint, ends: null }; // nothing to tell apart
     if (SIGNED.has(colour)) return { paint, ends: [shown(-most), shown(most), "linear-gradient(90deg, var(--bad), transparent, var(--c2))"] };
     if (colour === "version") return { paint, ends: [`v${low}`, `v${high}`, "linear-gradient(90deg, var(--c0), var(--c1), var(--c2), var(--c3))"] };
     return { paint, ends: [shown(low), shown(high), "linear-gradient(90deg, var(--c1), transparent)"] };

@@ -26,7 +26,6 @@
     return changes.map(([time, change]) => [time, count += change]);
   }
   const flights = { generate: inFlight("generate"), reward: inFlight("reward") };
-  const peak = Math.max(1, ...flights.generate.map((p) => p[1]));
   const numRows = Math.min(data.num_rows, data.max_rows);
 
   const isSeen = (start, end) => end >= view[0] && start <= view[1];
@@ -44,7 +43,14 @@
     });
   }
 
+  // Most in flight of what is seen: an evaluation runs many more at once than the steps around it.
+  function peakSeen() {
+    const from = flights.generate.findLastIndex((p) => p[0] <= view[0]);
+    return Math.max(1, ...flights.generate.filter((p, i) => i >= from && p[0] <= view[1]).map((p) => p[1]));
+  }
+
   function drawFlight(node, x, top) {
+    const peak = peakSeen();
     const y = (count) => top + FLIGHT - count / peak * FLIGHT;
     for (const [phase, points] of Object.entries(flights)) {
       if (!points.length) continue;
