@@ -7,6 +7,7 @@ Built by the embedded server (`areal.engine.native`). Dimensions: N tokens, E hi
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -22,7 +23,9 @@ class Decoder(nn.Module):
     def __init__(self, args: DecoderArgs) -> None:
         super().__init__()
         self.args = args
-        self.tok_embeddings = nn.Embedding(args.vocab_size, args.hidden_size)
+        # Not initialised: weights always come from a checkpoint, and on the meta device torch's normal_ imports its compiler,
+        # which doubles the start of a server.
+        self.tok_embeddings = nn.Embedding.from_pretrained(torch.empty(args.vocab_size, args.hidden_size), freeze=False)
         self.rope = Rope(args.rope, args.head_dim)
         self.layers = nn.ModuleDict({str(i): Block(args, i) for i in range(args.num_layers)})
         self.norm = RMSNorm(args.hidden_size, args.norm_eps)
