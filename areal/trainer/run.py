@@ -5,11 +5,13 @@
 `PPOTrainer` and `SFTTrainer` each own a `TrainingRun`. It knows when something is due and where it goes; what a step does,
 what an export writes and what an evaluation measures are the trainer's. The order at the end of a step is evaluation,
 export, record, recovery checkpoint: a resumed run never lacks the row of a step that it will not train again.
+The last step is always checkpointed, so that the same command given once more finds the run finished and leaves it alone.
 """
 
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -20,6 +22,7 @@ from areal.api.io_struct import FinetuneSpec, StepInfo
 from areal.utils import perf_tracer, stat_keys, stats_tracker
 from areal.utils.dataloader import SampleLoader
 from areal.utils.evaluator import Evaluator
+from areal.utils.fs import hold_lock
 from areal.utils.logging import getLogger, setup_file_logging
 from areal.utils.process import rss_bytes
 from areal.utils.progress import ProgressReporter
@@ -44,7 +47,8 @@ def finetune_spec(config: BaseExperimentConfig, loader: SampleLoader) -> Finetun
 class TrainingRun:
     """Directory, statistics, progress, export, evaluation and recovery of one run. Use as a context manager.
 
-    `fingerprint` says what a resumed run must have in common with the one that was stopped.
+    `fingerprint` says what a resumed run must have in common with the one that was stopped. With `is_finished` there is
+    nothing left to do: no step, no evaluation, no summary.
     """
 
     def __init__(self, config: BaseExperimentConfig, ft_spec: FinetuneSpec, fingerprint: Mapping[str, Any]) -> None:
@@ -59,15 +63,27 @@ class TrainingRun:
         self.progress = ProgressReporter(self.total_steps)
         self.start_step = 0
         self.summary: dict[str, Any] = {"seed": config.seed, "model": config.actor.path}
+        self.is_finished = False
+        self._has_begun = False
+        self._stack = contextlib.ExitStack()
         self._num_trained_tokens = 0
+        self._started_s = time.monotonic()  # moved back by what the run took before it was resumed
         self._step_started_s = 0.0
 
     def __enter__(self) -> Self:
+        self._stack.enter_context(hold_lock(self.dir / ".lock"))
         setup_file_logging(self.dir)
-        save_config(self.config, self.dir)
         if self.config.perf_tracer.enabled and not perf_tracer.is_configured():
             perf_tracer.configure(self.config.perf_tracer, rank=0, role="controller")
         set_random_seed(self.config.seed, "controller")
+        self.is_finished = self._was_finished()
+        if self.is_finished:
+            logger.info(
+                "the run is finished: all %d steps are done, see %s. To go on, raise total_train_steps or "
+                "total_train_epochs; for a new run, choose another trial_name",
+                self.total_steps,
+                self.dir,
+            )
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: object) -> None:
@@ -75,16 +91,19 @@ class TrainingRun:
         cause = {} if error is None else {"cause": f"{type(error).__name__}: {error}"}
         if error is not None and status == "failed":
             logger.error("the run stops: %s", cause["cause"])
-        self.stats_logger.write_summary(
-            status=status, num_trained_tokens=self._num_trained_tokens, **cause, **self.summary
-        )
+        # A start that fails before it resumed (wrong model, no server) says nothing about what an earlier one reached.
+        if not self.is_finished and (self._has_begun or not (self.dir / stat_keys.SUMMARY_FILE).exists()):
+            self.stats_logger.write_summary(status=status, **self.state_dict(), **cause, **self.summary)
         self.stats_logger.close()
         perf_tracer.save(force=True)
         perf_tracer.reset()
+        self._stack.close()
 
     def resume(self, roles: Mapping[str, StateCall], parts: Mapping[str, Stateful]) -> RecoverInfo | None:
-        """Go on from the newest recovery checkpoint, if there is one to go on from."""
+        """Go on from the newest recovery checkpoint, if there is one; the run begins, and its config is saved."""
         info = self.recover.load(roles=roles, parts=self._parts(parts))
+        self._has_begun = True
+        save_config(self.config, self.dir)
         if info is not None:
             self.start_step = info.start_step
             logger.info("resuming at step %d of %d", self.start_step, self.total_steps)
@@ -129,9 +148,28 @@ class TrainingRun:
     ) -> None:
         """Write a recovery checkpoint if one is due after `step`; its time counts to the next step."""
         with self.timed("checkpoint_for_recover", "io"):
-            self.recover.dump(step, roles=roles, parts=self._parts(parts), versions=versions)
+            is_last = step.global_step == self.total_steps - 1
+            self.recover.dump(step, roles=roles, parts=self._parts(parts), versions=versions, force=is_last)
         perf_tracer.save(step=step.global_step)
 
+    def state_dict(self) -> dict[str, float]:
+        """What the summary counts over all starts of the run: work that a kill threw away is not part of it."""
+        return {"num_trained_tokens": self._num_trained_tokens, "wall_s": time.monotonic() - self._started_s}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from `state_dict`."""
+        self._num_trained_tokens = int(state["num_trained_tokens"])
+        self._started_s -= state["wall_s"]
+
+    def _was_finished(self) -> bool:
+        """Whether an earlier start of this run did all steps and wrote its summary."""
+        path = self.dir / stat_keys.SUMMARY_FILE
+        newest_step = self.recover.newest_step()
+        if newest_step is None or newest_step < self.total_steps - 1 or not path.exists():
+            return False
+        summary = json.loads(path.read_text())
+        return summary["status"] == "finished" and summary["num_steps"] >= self.total_steps
+
     def _parts(self, parts: Mapping[str, Stateful]) -> dict[str, Stateful]:
-        own = {"saver": self.saver, "evaluator": self.evaluator, "stats_logger": self.stats_logger}
+        own = {"run": self, "saver": self.saver, "evaluator": self.evaluator, "stats_logger": self.stats_logger}
         return {**own, **parts}

@@ -61,7 +61,7 @@ class SFTTrainer:
         self._stack.close()
 
     def train(self) -> None:
-        """Train to the end of the run, from its start or from its newest recovery checkpoint."""
+        """Train to the end of the run, from its start or from its newest recovery checkpoint; a finished run is left alone."""
         batches = self._batches()
         if self.run.start_step == 0:
             self.run.evaluator.evaluate_before_train(self._evaluate)

@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
 
@@ -73,6 +74,20 @@ def choose_cpu_matmul(shapes: Sequence[MatmulShape], override: str | None = None
     set_cpu_matmul(choice.backend)
     logger.info("float32 matmul backend: %s (%s)", choice.backend, choice.reason)
     return choice
+
+
+@contextmanager
+def without_measuring() -> Iterator[None]:
+    """In this block, also in processes started from it, `auto` means mkl: a timing must not decide what a run repeats."""
+    before = os.environ.get(ENV_OVERRIDE)
+    os.environ[ENV_OVERRIDE] = "mkl" if before in (None, "auto") else before
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[ENV_OVERRIDE]
+        else:
+            os.environ[ENV_OVERRIDE] = before
 
 
 def set_cpu_matmul(backend: MatmulBackend) -> None:

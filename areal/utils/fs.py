@@ -1,6 +1,6 @@
 # Copyright 2026 The areal authors
 # SPDX-License-Identifier: Apache-2.0
-"""Files that are there whole or not at all: atomic directories and texts, removal, retention, disk-full errors.
+"""Files that are there whole or not at all: atomic directories and texts, removal, retention, disk-full errors, locks.
 
 Checkpoints, weight versions and exports are written through it. Writers work in `<name>.tmp-<token>` beside the target and
 rename; removals rename to `<name>.trash-<token>` first; so a kill at any point leaves only names that `sweep` recognises.
@@ -10,15 +10,16 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import os
 import re
 import secrets
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
 
-from areal.utils.errors import CheckpointError
+from areal.utils.errors import CheckpointError, ConfigError
 from areal.utils.logging import getLogger
 
 logger = getLogger("fs")
@@ -93,6 +94,27 @@ def write_text_atomic(path: str | Path, text: str, *, fsync: bool = False) -> No
         raise
     if fsync:
         fsync_path(path.parent)
+
+
+@contextlib.contextmanager
+def hold_lock(path: Path) -> Iterator[None]:
+    """Own `path` (and what its folder stands for) as long as this process lives; `ConfigError` if another process does.
+
+    No child inherits the lock, so a killed process releases it at once, whatever it leaves behind.
+    """
+    with path.open("a+", encoding="utf-8") as file:
+        try:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except (BlockingIOError, PermissionError) as error:
+            file.seek(0)
+            raise ConfigError(
+                f"expected {path.parent} for this run alone, but process {file.read().strip()} works in it; wait for that "
+                "run, end it, or choose another trial_name"
+            ) from error
+        file.truncate(0)
+        file.write(f"{os.getpid()}\n")
+        file.flush()
+        yield
 
 
 def fsync_path(path: Path) -> None:

@@ -157,6 +157,11 @@ class RecoverHandler:
         previous = _candidates(self._root)
         return int(tree_bytes(previous[0]) * _HEADROOM) if previous else None
 
+    def newest_step(self) -> int | None:
+        """The step of the checkpoint that `load` would try first; None without checkpoints or when recovery is off."""
+        candidates = _candidates(self._root) if is_enabled(self._config) else []
+        return _step_of(candidates[0]) if candidates else None
+
     def load(self, *, roles: Mapping[str, LoadState], parts: Mapping[str, Stateful]) -> RecoverInfo | None:
         """Restore the newest complete checkpoint into `roles`, `parts` and the RNGs; None if there is none to resume.
 
