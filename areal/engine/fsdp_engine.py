@@ -35,7 +35,7 @@ from areal.models.hf_model import (
 from areal.models.packed_attention.hf import DENSE, AttentionChoice, AttentionNeeds, choose_attention
 from areal.models.packed_lm import PackedLM, verify_packing
 from areal.utils.cpu_backend import choose_cpu_matmul, set_cpu_matmul
-from areal.utils.errors import ConfigError
+from areal.utils.errors import ArealError, ConfigError
 from areal.utils.logging import getLogger
 
 logger = getLogger("fsdp_engine")
@@ -97,9 +97,13 @@ class FSDPPackedModel:
 
     def load_hf(self, path: str) -> None:
         """Replace all weights; rank 0 reads the files and the others receive their shards."""
-        source = None
+        source = error = None
         if self._topology.rank == 0:
-            source = pretrained_model(path, self.module.hf.config, "eager", _DTYPES[self._config.optimizer_dtype])
+            try:
+                source = pretrained_model(path, self.module.hf.config, "eager", _DTYPES[self._config.optimizer_dtype])
+            except (ArealError, OSError, ValueError, RuntimeError) as failure:
+                error = failure
+        self._topology.raise_together(error)
         _load_weights(self.module, source)
 
     def save_hf_configs(self, folder: Path) -> None:

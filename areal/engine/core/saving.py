@@ -167,10 +167,17 @@ def load_sharded(
 
 
 def _state_of(model: PackedModel, optimizers: OptimizerSet | None) -> dict[str, Any]:
-    model_state, optim_state = get_state_dict(
-        model.module, optimizers.optimizers if optimizers is not None else [], options=_OPTIONS
-    )
-    return {"model": model_state} if optimizers is None else {"model": model_state, "optim": optim_state}
+    """State dicts by parameter name, referring to the live tensors."""
+    if optimizers is None:
+        return {"model": get_state_dict(model.module, [], options=_OPTIONS)[0]}
+    unused = [optimizer for optimizer in optimizers.optimizers if not optimizer.state]
+    model_state, optim_state = get_state_dict(model.module, optimizers.optimizers, options=_OPTIONS)
+    # torch makes missing moments by a step without gradients, which must not count in Adam's bias correction.
+    for optimizer in unused:
+        for values in optimizer.state.values():
+            if "step" in values:
+                values["step"].zero_()
+    return {"model": model_state, "optim": optim_state}
 
 
 @contextmanager

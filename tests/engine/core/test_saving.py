@@ -140,6 +140,16 @@ def test_load_dcp_resumed_run_equals_the_uninterrupted_one(tmp_path: Path):
     assert all(torch.equal(a, b) for (_, a), (_, b) in zip(engine.state_iter(), resumed.state_iter()))
 
 
+def test_save_dcp_before_the_first_step_changes_nothing(tmp_path: Path, model_path: str):
+    expected = train(make_engine(tiny_config(model_path)), 2)
+    engine = make_engine(tiny_config(model_path))
+    engine.save(dcp_meta(tmp_path / "saved"))
+    assert train(engine, 2) == expected
+    resumed = make_engine(tiny_config(model_path))
+    resumed.load(dcp_meta(tmp_path / "saved"))
+    assert train(resumed, 2) == expected
+
+
 def test_load_dcp_takes_hyper_parameters_from_the_configuration(tmp_path: Path, model_path: str):
     engine = make_engine(tiny_config(model_path))
     train(engine, 3)
@@ -244,6 +254,18 @@ def test_save_disk_full_on_one_rank_raises_on_all(tmp_path: Path, model_path: st
     messages = run_ranks(_save_where_rank_zero_cannot_write, 2, tiny_config(model_path), tmp_path / "saved")
     assert all("is full" in message or "No space left" in message for message in messages), messages
     assert (tmp_path / "saved" / "model.safetensors").is_file()
+
+
+def _load_what_is_not_there(rank: int, world_size: int, config: Any, path: Path) -> str:
+    engine = make_engine(config)
+    with pytest.raises((CheckpointError, OSError)) as caught:
+        engine.load(hf_meta(path))
+    return str(caught.value)
+
+
+def test_load_hf_failure_on_rank_zero_raises_on_all(tmp_path: Path, model_path: str):
+    messages = run_ranks(_load_what_is_not_there, 2, tiny_config(model_path), tmp_path / "absent", timeout_s=40)
+    assert all("absent" in message for message in messages)
 
 
 def test_write_together_any_failure_is_a_checkpoint_error(tmp_path: Path):
