@@ -95,11 +95,25 @@ class RolloutCore:
     async def next_batch(self, source: SampleSource, count: int, timeout_s: float | None = None) -> TakenBatch:
         """Take the next `count` tasks under the hard staleness rule, keeping the account filled from `source`.
 
-        Tasks in flight from an earlier source are consumed first; only new tasks come from `source`.
+        Tasks in flight from an earlier source are consumed first; only new tasks come from `source`. At least one of them
+        has a trajectory: a dynamic batch of rejected tasks only is given up, and others are started in their place.
         """
         if self._source is not None and self._source.is_dynamic and not source.is_dynamic:
             self._drop_held()
         self._source = source
+        while True:
+            version = await self._until_ready(count, timeout_s)
+            tasks = self.batches.take(count)
+            if any(task.trajectory is not None for task in tasks):
+                break
+            self._give_up_rejected(tasks)
+            self._check_idle(source)
+        dropped, self._dropped = self._dropped, []
+        self.staleness.on_consumed(count)
+        return TakenBatch(tasks, dropped, version)
+
+    async def _until_ready(self, count: int, timeout_s: float | None) -> int:
+        """Wait until `count` tasks can be taken; the version they are for."""
         self._wake.set()
         version = -1
         while version != self._version() or not self.batches.is_ready(version, count):
@@ -110,9 +124,7 @@ class RolloutCore:
                 timeout_s,
                 lambda: f"prepare_batch: {self.batches.num_done} of {count} done",
             )
-        dropped, self._dropped = self._dropped, []
-        self.staleness.on_consumed(count)
-        return TakenBatch(self.batches.take(count), dropped, version)
+        return version
 
     def num_finished(self) -> int:
         """Tasks done and not consumed."""
@@ -214,7 +226,13 @@ class RolloutCore:
 
     def _drop_held(self) -> None:
         """Without dynamic batches, the rejected tasks of an earlier dynamic source are nobody's any more."""
-        for task in self.batches.drop_if(lambda task: task.state is TaskState.DONE and task.trajectory is None):
+        self._give_up_rejected(
+            self.batches.drop_if(lambda task: task.state is TaskState.DONE and task.trajectory is None)
+        )
+
+    def _give_up_rejected(self, tasks: Iterable[RolloutTask]) -> None:
+        """Rejected tasks that left the queue without a batch give back the slots they held."""
+        for task in tasks:
             assert task.source is not None
             self._dropped.append((task.source, task.task_id))
             self.staleness.on_held_released()

@@ -102,7 +102,7 @@ def test_schedule_random_durations_keeps_every_bound(
         for _ in range(8):
             batch = await bench.step(source)
             assert len(batch.tasks) == batch_size  # of accepted ones, or of accepted and rejected ones
-            assert is_dynamic or all(task.trajectory is not None for task in batch.tasks)
+            assert (any if is_dynamic else all)(task.trajectory is not None for task in batch.tasks)
             taken += ids(batch.tasks)
             taken += [index for _, index in batch.dropped]
             if rng.random() < 0.3:
@@ -450,6 +450,33 @@ def test_dynamic_batch_counts_rejected_tasks_and_releases_them_when_switched_off
         batch = await bench.step(bench.source(fn, is_dynamic=False))
         assert all(task.trajectory is not None for task in batch.tasks)
         assert {5, 7} <= {index for _, index in batch.dropped}
+
+    run_virtually(scenario())
+
+
+def test_dynamic_batch_of_rejected_tasks_only_is_given_up_for_others() -> None:
+    async def fn(index: int) -> bool:
+        return index >= 10
+
+    async def scenario() -> None:
+        bench = Bench(batch_size=4, eta=0)
+        batch = await bench.step(bench.source(fn, is_dynamic=True))
+        assert ids(batch.tasks) == [8, 9, 10, 11] and [index for _, index in batch.dropped] == list(range(8))
+        assert bench.stream.num_drawn == 12, "those given up make room for as many"
+        bench.publish()
+        assert ids((await bench.step(bench.source(fn, is_dynamic=True))).tasks) == [12, 13, 14, 15]
+
+    run_virtually(scenario())
+
+
+def test_dynamic_batches_that_never_hold_a_trajectory_stop_the_run() -> None:
+    async def fn(index: int) -> bool:
+        return False
+
+    async def scenario() -> None:
+        bench = Bench(batch_size=4, eta=1)
+        with pytest.raises(UserCodeError, match="256 samples in a row gave no trajectory"):
+            await bench.step(bench.source(fn, is_dynamic=True))
 
     run_virtually(scenario())
 
