@@ -84,6 +84,11 @@ class TrainEngine(ABC):
     def data_parallel_world_size(self) -> int:
         """Number of data-parallel ranks."""
 
+    @property
+    @abstractmethod
+    def num_parameters(self) -> int:
+        """Parameters of the whole model, shared ones counted once."""
+
     @abstractmethod
     def train_batch(
         self, input_: Trajectory | list[Trajectory], loss_fn: LossFn, loss_weight_fn: LossWeightFn

@@ -15,7 +15,7 @@ from typing import Any
 from areal.api.cli_args import GenerationHyperparameters
 from areal.api.engine_api import InferenceEngine, Trajectory
 from areal.api.workflow_api import WorkflowLike
-from areal.utils import stat_keys
+from areal.utils import stat_keys, stats_tracker
 from areal.utils.dataloader import SampleLoader
 from areal.utils.logging import getLogger
 
@@ -46,7 +46,10 @@ class Evaluation:
         self.measured_at: int | None = None
 
     def measure(self, engine: InferenceEngine, task: EvalTask, version: int) -> dict[str, float]:
-        """Run `task` on weights `version`, greedily (one sample a problem) and by sampling (`gconfig.n_samples` each)."""
+        """Run `task` on weights `version`, greedily (one sample a problem) and by sampling (`gconfig.n_samples` each).
+
+        Returns the mean rewards with their numbers of samples, and what the workflow recorded meanwhile.
+        """
         items = [item for batch in task.loader for item in batch]
         greedy = task.gconfig.new(greedy=True, n_samples=1)
         runs = (
@@ -72,7 +75,9 @@ class Evaluation:
         )
         if version == 0:
             self.baseline = found
-        return found
+        recorded = stats_tracker.get("eval-rollout").export()
+        recorded.pop(stat_keys.EVAL_REWARD, None)  # the mean over both decodings says nothing
+        return recorded | found
 
     def summary(self) -> dict[str, Any]:
         """Accuracies for the summary of a run: before training and at its end, greedy and sampled."""

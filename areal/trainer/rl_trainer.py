@@ -24,7 +24,7 @@ from areal.trainer.data_order import DataOrder
 from areal.trainer.evaluation import EvalTask, Evaluation
 from areal.trainer.inference import Inference
 from areal.trainer.logprob_probe import LogprobProbe, judge_mismatch
-from areal.trainer.run import TrainingRun, finetune_spec
+from areal.trainer.run import TrainingRun, finetune_spec, num_tokens
 from areal.trainer.train_group import TrainGroup
 from areal.utils import stat_keys
 from areal.utils.cpu_backend import without_measuring
@@ -68,6 +68,7 @@ class PPOTrainer:
             info = self.run.resume({"actor": self._load_state}, self._parts())
             self._version = info.versions["actor"] if info is not None else 0
             self._group.call("set_version", self._version)
+            self.run.summary["num_parameters"] = self._group.call("num_parameters")
             if not self.run.is_finished:
                 self._inference.connect(self._group, self._version)
                 self._probe = LogprobProbe(self._inference.eval_rollout, config.gconfig)
@@ -107,7 +108,7 @@ class PPOTrainer:
             self._train_on(batch, step, row)
             self._publish_weights(batch, row)
             self.run.evaluate_and_save(step, partial(self._evaluate_into, row, eval_task), self.save_model)
-            self._commit(step, row)
+            self._commit(step, row, batch)
         if self._evaluation.measured_at != self._version:
             self._evaluate(eval_task)
         self.run.summary |= self._evaluation.summary()
@@ -134,7 +135,6 @@ class PPOTrainer:
                 dynamic_bs=self.config.dynamic_bs,
             )
         row.update(self._order.consume([int(trajectory["task_ids"][0]) for trajectory in batch]))
-        row["num_tokens"] = float(sum(int(trajectory["attention_mask"].sum()) for trajectory in batch))
         return batch
 
     def _train_on(self, batch: list[Trajectory], step: StepInfo, row: dict[str, float]) -> None:
@@ -154,13 +154,13 @@ class PPOTrainer:
             self._group.call("set_version", self._version)
         self._probe.start(batch)
 
-    def _commit(self, step: StepInfo, row: dict[str, float]) -> None:
+    def _commit(self, step: StepInfo, row: dict[str, float], batch: list[Trajectory]) -> None:
         row.update(self._group.call("export_stats"))
         row.update(self._inference.export_stats())
         judge_mismatch(row)
         row[stat_keys.VERSION] = float(self._version)
         row[stat_keys.LAG_LIMIT] = float(self.config.rollout.max_head_offpolicyness)
-        self.run.commit(step, row)
+        self.run.commit(step, row, num_tokens(batch))
         self.run.checkpoint(step, {"actor": self._save_state}, self._parts(), {"actor": self._version})
 
     def _evaluate(self, task: EvalTask | None) -> dict[str, float]:

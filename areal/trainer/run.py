@@ -14,10 +14,11 @@ import contextlib
 import json
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Self
 
 from areal.api.cli_args import BaseExperimentConfig, conf_as_dict, save_config
+from areal.api.engine_api import Trajectory
 from areal.api.io_struct import FinetuneSpec, StepInfo
 from areal.utils import perf_tracer, stat_keys, stats_tracker
 from areal.utils.dataloader import SampleLoader
@@ -25,8 +26,9 @@ from areal.utils.evaluator import Evaluator
 from areal.utils.fs import hold_lock
 from areal.utils.logging import getLogger, setup_file_logging
 from areal.utils.process import rss_bytes
-from areal.utils.progress import ProgressReporter
+from areal.utils.progress import ProgressReporter, closing_lines
 from areal.utils.recover import RecoverHandler, RecoverInfo, Stateful
+from areal.utils.run_totals import RunTotals
 from areal.utils.saver import Saver
 from areal.utils.seeding import set_random_seed
 from areal.utils.stats_logger import StatsLogger
@@ -42,6 +44,11 @@ def finetune_spec(config: BaseExperimentConfig, loader: SampleLoader) -> Finetun
     return FinetuneSpec(
         config.total_train_epochs, len(loader) * batch_size, batch_size, max_train_steps=config.total_train_steps
     )
+
+
+def num_tokens(batch: Sequence[Trajectory]) -> int:
+    """Tokens of the sequences of a batch, prompts included."""
+    return sum(int(trajectory["attention_mask"].sum()) for trajectory in batch)
 
 
 class TrainingRun:
@@ -66,7 +73,7 @@ class TrainingRun:
         self.is_finished = False
         self._has_begun = False
         self._stack = contextlib.ExitStack()
-        self._num_trained_tokens = 0
+        self._totals = RunTotals()
         self._started_s = time.monotonic()  # moved back by what the run took before it was resumed
         self._step_started_s = 0.0
 
@@ -93,7 +100,9 @@ class TrainingRun:
             logger.error("the run stops: %s", cause["cause"])
         # A start that fails before it resumed (wrong model, no server) says nothing about what an earlier one reached.
         if not self.is_finished and (self._has_begun or not (self.dir / stat_keys.SUMMARY_FILE).exists()):
-            self.stats_logger.write_summary(status=status, **self.state_dict(), **cause, **self.summary)
+            fields = {"status": status, "wall_s": self._wall_s(), **cause, **self._totals.summary(), **self.summary}
+            for line in closing_lines(self.stats_logger.write_summary(**fields), self.dir):
+                self.progress.write(line)
         self.stats_logger.close()
         perf_tracer.save(force=True)
         perf_tracer.reset()
@@ -112,9 +121,9 @@ class TrainingRun:
     def steps(self) -> Iterator[StepInfo]:
         """The steps still to do, with the progress bar around them."""
         per_epoch = self.ft_spec.steps_per_epoch
+        self._step_started_s = time.perf_counter()
         with self.progress:
             for global_step in range(self.start_step, self.total_steps):
-                self._step_started_s = time.perf_counter()
                 with perf_tracer.trace_scope("step", "instr", args={"step": global_step}):
                     yield StepInfo(global_step // per_epoch, global_step % per_epoch, global_step, per_epoch)
 
@@ -125,21 +134,25 @@ class TrainingRun:
             yield
 
     def evaluate_and_save(self, step: StepInfo, evaluate: Callable[[], object], export: StateCall) -> None:
-        """Evaluate and export the model if they are due after `step`."""
+        """Evaluate and export the model if they are due after `step`; both are after the last one."""
+        is_last = step.global_step == self.total_steps - 1
         with self.timed("eval"):
-            self.evaluator.evaluate(evaluate, step.epoch, step.epoch_step, step.global_step)
+            self.evaluator.evaluate(evaluate, step.epoch, step.epoch_step, step.global_step, final=is_last)
         with self.timed("save", "io"):
-            is_last = step.global_step == self.total_steps - 1
             self.saver.save(export, step.epoch, step.epoch_step, step.global_step, final=is_last)
 
-    def commit(self, step: StepInfo, row: dict[str, float]) -> None:
-        """Record the row of a finished step and print its line."""
-        step_s = time.perf_counter() - self._step_started_s
+    def commit(self, step: StepInfo, row: dict[str, float], num_tokens: int) -> None:
+        """Record the row of a finished step and print its line; `num_tokens` of the trained sequences, prompts included.
+
+        A step lasts from the commit before it, so that the steps add up to the time of the run.
+        """
+        now_s = time.perf_counter()
+        step_s, self._step_started_s = now_s - self._step_started_s, now_s
+        row |= stats_tracker.export_all()  # of this process; that of a rank in it is exported already
         row[stat_keys.STEP_S] = step_s
+        row[stat_keys.TOKENS_PER_S] = num_tokens / step_s
         row[f"{stat_keys.RSS_PREFIX}controller{stat_keys.RSS_SUFFIX}"] = rss_bytes(os.getpid())
-        if "num_tokens" in row:
-            row[stat_keys.TOKENS_PER_S] = row.pop("num_tokens") / step_s
-        self._num_trained_tokens += int(row.get(stat_keys.NUM_TRAINED_TOKENS, row.get("sft/n_valid_tokens", 0)))
+        self._totals.add(row)
         self.stats_logger.commit(step.epoch, step.epoch_step, step.global_step, row)
         self.progress.step({**row, stat_keys.GLOBAL_STEP: step.global_step})
 
@@ -152,14 +165,16 @@ class TrainingRun:
             self.recover.dump(step, roles=roles, parts=self._parts(parts), versions=versions, force=is_last)
         perf_tracer.save(step=step.global_step)
 
-    def state_dict(self) -> dict[str, float]:
-        """What the summary counts over all starts of the run: work that a kill threw away is not part of it."""
-        return {"num_trained_tokens": self._num_trained_tokens, "wall_s": time.monotonic() - self._started_s}
+    def state_dict(self) -> dict[str, Any]:
+        """The time of all starts of the run so far: what a kill threw away is not part of it."""
+        return {"wall_s": self._wall_s()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from `state_dict`."""
-        self._num_trained_tokens = int(state["num_trained_tokens"])
         self._started_s -= state["wall_s"]
+
+    def _wall_s(self) -> float:
+        return time.monotonic() - self._started_s
 
     def _was_finished(self) -> bool:
         """Whether an earlier start of this run did all steps and wrote its summary."""
@@ -171,5 +186,11 @@ class TrainingRun:
         return summary["status"] == "finished" and summary["num_steps"] >= self.total_steps
 
     def _parts(self, parts: Mapping[str, Stateful]) -> dict[str, Stateful]:
-        own = {"run": self, "saver": self.saver, "evaluator": self.evaluator, "stats_logger": self.stats_logger}
+        own = {
+            "run": self,
+            "totals": self._totals,
+            "saver": self.saver,
+            "evaluator": self.evaluator,
+            "stats_logger": self.stats_logger,
+        }
         return {**own, **parts}

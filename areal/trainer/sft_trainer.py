@@ -16,7 +16,7 @@ from typing import Any, Self
 from areal.api.alloc_mode import ModelAllocation, check_backend_available, usable_gpus
 from areal.api.cli_args import SFTConfig
 from areal.api.engine_api import Trajectory
-from areal.trainer.run import TrainingRun, finetune_spec
+from areal.trainer.run import TrainingRun, finetune_spec, num_tokens
 from areal.trainer.train_group import TrainGroup
 from areal.utils.data import collate_samples_to_list
 from areal.utils.dataloader import Indexable, create_dataloader
@@ -48,6 +48,7 @@ class SFTTrainer:
             )
             stack.callback(self._group.close)
             self.run.resume({"actor": self._load_state}, {"data": self._loader})
+            self.run.summary["num_parameters"] = self._group.call("num_parameters")
             self._stack = stack.pop_all()
 
     def __enter__(self) -> Self:
@@ -71,7 +72,7 @@ class SFTTrainer:
             self._group.call_split("train_lm", batch)
             self._group.call("set_version", step.global_step + 1)
             self.run.evaluate_and_save(step, self._evaluate, self.save_model)
-            self.run.commit(step, self._group.call("export_stats"))
+            self.run.commit(step, self._group.call("export_stats"), num_tokens(batch))
             self.run.checkpoint(
                 step, {"actor": self._save_state}, {"data": self._loader}, {"actor": step.global_step + 1}
             )

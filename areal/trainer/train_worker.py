@@ -84,6 +84,10 @@ class TrainWorker:
             pass
         return None
 
+    def num_parameters(self) -> int:
+        """Parameters of the whole model."""
+        return self.engine.num_parameters
+
     def set_version(self, version: int) -> None:
         """Label the current weights."""
         self.engine.set_version(version)

@@ -11,7 +11,7 @@ import torch
 
 from areal.api.cli_args import GenerationHyperparameters
 from areal.trainer.evaluation import EvalTask, Evaluation
-from areal.utils import stat_keys
+from areal.utils import stat_keys, stats_tracker
 
 
 class AnsweringEngine:
@@ -21,6 +21,7 @@ class AnsweringEngine:
         self, data: list[dict[str, Any]], workflow: Any, workflow_kwargs: dict[str, Any], group_size: int
     ) -> list[dict[str, torch.Tensor]]:
         kind = "greedy" if workflow_kwargs["gconfig"].greedy else "sampled"
+        stats_tracker.get("eval-rollout").scalar(reward=0.5, length=7.0)
         assert group_size == (1 if kind == "greedy" else 4)
         return [{"rewards": torch.full((group_size,), item[kind])} for item in data if item[kind] is not None]
 
@@ -43,6 +44,12 @@ def test_measure_counts_samples_of_both_decodings() -> None:
     row = measure(Evaluation(), 0, RIGHT, WRONG, {"greedy": 1.0, "sampled": 0.0})
     assert row[stat_keys.EVAL_GREEDY] == pytest.approx(2 / 3) and row[stat_keys.EVAL_GREEDY_COUNT] == 3
     assert row[stat_keys.EVAL_SAMPLED] == pytest.approx(1 / 3) and row[stat_keys.EVAL_SAMPLED_COUNT] == 12
+
+
+def test_measure_returns_what_the_workflow_recorded_and_leaves_nothing_behind() -> None:
+    row = measure(Evaluation(), 0, RIGHT)
+    assert row["eval-rollout/length"] == 7.0 and stat_keys.EVAL_REWARD not in row
+    assert stats_tracker.get("eval-rollout").export() == {}
 
 
 def test_summary_before_is_the_untrained_policy_and_after_the_last_measurement() -> None:

@@ -125,6 +125,11 @@ class CoreTrainEngine(TrainEngine):
         """Number of data-parallel ranks."""
         return _joined(self._topology).world_size
 
+    @property
+    def num_parameters(self) -> int:
+        """Parameters of the whole model, shared ones counted once."""
+        return sum(param.numel() for param in self._ready.model.module.parameters())  # of a DTensor: all its shards
+
     def train_batch(
         self, input_: Trajectory | list[Trajectory], loss_fn: LossFn, loss_weight_fn: LossWeightFn
     ) -> dict[str, float]:
