@@ -182,7 +182,10 @@ class ActorWorker(TrainWorker):
 
     def _score_probe(self, probe: list[Trajectory]) -> None:
         """Compare the servers' log-probs of a few fresh tokens with those of the same weights here."""
-        for sample, logp in zip(probe, self.actor.compute_logp(probe), strict=True):
+        logps = self.actor.compute_logp(probe)
+        if self.rank > 0:  # every rank scored the same; it counts once
+            return
+        for sample, logp in zip(probe, logps, strict=True):
             keys = ("logprobs", "loss_mask", "versions")
             behave, mask, versions = (to_prediction_alignment(sample[key]) for key in keys)
             record_mismatch(behave, logp, mask.bool(), versions, self.engine.get_version())
