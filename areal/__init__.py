@@ -19,6 +19,7 @@ __getattr__, __dir__, __all__ = attach(
         "RemoteInfEngine": "areal.infra.remote_inf_engine",
         "StalenessManager": "areal.infra.staleness_manager",
         "WorkflowExecutor": "areal.infra.workflow_executor",
+        "run_script": "areal.cli.main",
         "workflow_context": "areal.utils.workflow_context",
     },
 )

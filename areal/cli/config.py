@@ -37,7 +37,7 @@ def _config_class(name: str) -> type[BaseExperimentConfig]:
         return _CLASSES[name]
     try:
         found = import_from_string(name)
-    except (ImportError, AttributeError, ValueError) as error:
+    except ConfigError as error:
         raise ConfigError(
             f"--cls: expected {', '.join(_CLASSES)} or package.module:Class, got {name!r} ({error}); correct the name"
         ) from error

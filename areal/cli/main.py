@@ -1,6 +1,7 @@
 # Copyright 2026 The areal authors
 # SPDX-License-Identifier: Apache-2.0
-"""The console script `areal`: finds the subcommand, loads its module, reports areal's own errors without a traceback.
+"""The console script `areal`: finds the subcommand, loads its module, reports areal's own errors without a traceback;
+the same report for training scripts that people start by themselves.
 
 Must never import torch or a subcommand's module before that subcommand is called.
 """
@@ -10,11 +11,15 @@ from __future__ import annotations
 import argparse
 import importlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from areal.api.config.fields import suggestion
 from areal.utils.errors import ArealError, ConfigError
+from areal.utils.logging import getLogger
+
+logger = getLogger("cli")
 
 
 @dataclass(frozen=True)
@@ -43,11 +48,26 @@ def main(argv: Sequence[str] | None = None) -> int:
         hint = suggestion(args.command, COMMANDS) or f" Commands: {', '.join(COMMANDS)}."
         print(f"areal: no command {args.command!r}.{hint}", file=sys.stderr)
         return 2
+    command = COMMANDS[args.command].module
+    return _report_errors(f"areal {args.command}", lambda: importlib.import_module(command).main(args.args))
+
+
+def run_script(main: Callable[[list[str]], object]) -> int:
+    """Run `main(argv)` of a training script; returns the exit code, with areal's own errors as messages, not tracebacks.
+
+    The end of a script: `if __name__ == "__main__": sys.exit(run_script(main))`. `AREAL_LOG_LEVEL=DEBUG` shows tracebacks.
+    """
+    return _report_errors(Path(sys.argv[0]).name, lambda: main(sys.argv[1:]))
+
+
+def _report_errors(prog: str, call: Callable[[], object]) -> int:
     try:
-        return importlib.import_module(COMMANDS[args.command].module).main(args.args)
+        result = call()
     except ArealError as error:
-        print(f"areal {args.command}: {error}", file=sys.stderr)
+        logger.debug("%s failed", prog, exc_info=error)
+        print(f"{prog}: {error}", file=sys.stderr)
         return 2 if isinstance(error, ConfigError) else 1
+    return result if isinstance(result, int) else 0
 
 
 def _parser() -> argparse.ArgumentParser:

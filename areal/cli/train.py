@@ -29,11 +29,8 @@ def main(argv: Sequence[str]) -> int:
         sys.path.insert(0, folder)
     try:
         driver = import_from_string(args.driver)
-    except (AttributeError, ValueError, ModuleNotFoundError) as error:
-        raise ConfigError(
-            f"--driver: expected package.module:function, got {args.driver!r} ({error}); check the name and that the "
-            f"module lies below {folder} or is installed"
-        ) from error
+    except ConfigError as error:
+        raise ConfigError(f"--driver: {error}") from error
     if not callable(driver):
         raise ConfigError(
             f"--driver: expected a function, got {type(driver).__name__} {args.driver!r}; name a function"

@@ -62,7 +62,9 @@ def _parse(line: bytes, file: Path, number: int) -> dict[str, Any]:
     try:
         record = json.loads(line.decode("utf-8"))
     except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
-        raise ConfigError(f"{file}:{number}: expected a JSON object in UTF-8, got {line[:80]!r} ({error})") from error
+        raise ConfigError(
+            f"{file}:{number}: expected a JSON object in UTF-8, got {line[:80]!r} ({error}); correct the line"
+        ) from error
     if not isinstance(record, dict):
-        raise ConfigError(f"{file}:{number}: expected a JSON object, got {line[:80]!r}")
+        raise ConfigError(f"{file}:{number}: expected a JSON object, got {line[:80]!r}; correct the line")
     return record

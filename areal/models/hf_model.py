@@ -28,7 +28,9 @@ def load_hf_config(path: str, disable_dropout: bool) -> PreTrainedConfig:
     try:
         config = AutoConfig.from_pretrained(path)
     except (OSError, ValueError) as error:
-        raise ConfigError(f"expected a HF model (hub id or directory) at {path!r}: {error}") from error
+        raise ConfigError(
+            f"expected a HF model (hub id or directory) at {path!r}, got: {error}; check actor.path"
+        ) from error
     if disable_dropout:
         for name, value in config.to_dict().items():
             if isinstance(value, float) and ("dropout" in name or name.endswith("pdrop") or name == "layerdrop"):

@@ -8,14 +8,21 @@ import importlib
 import operator
 from typing import Any
 
+from areal.utils.errors import ConfigError
+
 
 def import_from_string(path: str) -> Any:
     """Return the object at `package.module.attribute` (`package.module:attribute` works too).
 
-    Raises `ValueError` for a string without a module part, `ImportError` when the module does not import and
-    `AttributeError` when the module has no such name.
+    Raises `ConfigError` for a string without a module part, a module that does not import, and a name it does not have.
     """
     module_name, _, attribute = path.replace(":", ".").rpartition(".")
     if not module_name or not attribute:
-        raise ValueError(f"expected 'package.module.attribute', got {path!r}")
-    return operator.attrgetter(attribute)(importlib.import_module(module_name))
+        raise ConfigError(f"expected 'package.module.attribute', got {path!r}; write the name with its module")
+    try:
+        return operator.attrgetter(attribute)(importlib.import_module(module_name))
+    except (ImportError, AttributeError) as error:
+        raise ConfigError(
+            f"expected 'package.module.attribute' that can be imported, got {path!r} ({error}); check the name, and that "
+            "the module is installed or its folder on PYTHONPATH"
+        ) from error

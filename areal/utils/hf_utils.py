@@ -54,7 +54,9 @@ def _load(path: str, fast_tokenizer: bool, padding_side: str | None) -> PreTrain
     try:
         tokenizer = AutoTokenizer.from_pretrained(path, use_fast=fast_tokenizer, **options)
     except (OSError, ValueError) as error:
-        raise ConfigError(f"expected a tokenizer (hub id or directory) at {path!r}: {error}") from error
+        raise ConfigError(
+            f"expected a tokenizer (hub id or directory) at {path!r}, got: {error}; check tokenizer_path and actor.path"
+        ) from error
     if probe := _disagreement(tokenizer, path):
         logger.warning(
             "AutoTokenizer built %s for %s, which does not split %r as its tokenizer.json does; "

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from areal.utils import names, stat_keys
+from areal.utils.errors import ConfigError
 from areal.utils.jsonl import to_line
 from areal.utils.logging import getLogger
 from areal.utils.printing import tabulate_stats
@@ -75,7 +76,12 @@ class StatsLogger:
                 f"{fileroot!r}, {experiment_name!r}, {trial_name!r}"
             )
         path = names.log_dir(fileroot, experiment_name, trial_name)
-        path.mkdir(parents=True, exist_ok=True)
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ConfigError(
+                f"cluster.fileroot: expected a directory to write to, got {fileroot!r} ({error}); choose another"
+            ) from error
         return path
 
     def commit(

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from transformers import Qwen2Config
 
-from areal import PPOTrainer, SFTTrainer
+from areal import PPOTrainer, SFTTrainer, run_script
 from areal.api.cli_args import GRPOConfig, SFTConfig, load_expr_config
 from areal.dataset import get_custom_dataset
 from areal.dataset.small_tokenizer import build_arithmetic_tokenizer
@@ -57,4 +57,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    sys.exit(run_script(main))

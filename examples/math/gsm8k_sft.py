@@ -4,7 +4,7 @@
 
 import sys
 
-from areal import SFTTrainer
+from areal import SFTTrainer, run_script
 from areal.api.cli_args import SFTConfig, load_expr_config
 from areal.dataset import get_custom_dataset
 from areal.utils.hf_utils import load_hf_tokenizer
@@ -20,4 +20,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    sys.exit(run_script(main))

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from areal.cli import main as cli
-from areal.utils.errors import InfraError
+from areal.utils.errors import ConfigError, InfraError
 
 AREAL2 = Path(__file__).parents[1] / "api" / "configs" / "areal2_gsm8k_grpo.yaml"
 DRIVER = """
@@ -124,3 +124,21 @@ def test_train_run_with_a_wrong_driver_returns_2(driver_folder, capsys, driver):
 def test_every_command_has_its_module():
     for command in cli.COMMANDS.values():
         assert importlib.util.find_spec(command.module) is not None
+
+
+def test_run_script_reports_areals_errors_without_a_traceback(capsys, monkeypatch):
+    def driver(argv):
+        raise {"config": ConfigError, "infra": InfraError}[argv[0]]("expected a, got b; use c")
+
+    monkeypatch.setattr(sys, "argv", ["examples/train.py", "config"])
+    assert cli.run_script(driver) == 2
+    monkeypatch.setattr(sys, "argv", ["examples/train.py", "infra"])
+    assert cli.run_script(driver) == 1
+    assert capsys.readouterr().err == "train.py: expected a, got b; use c\n" * 2
+
+
+def test_run_script_lets_other_errors_pass(monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["train.py"])
+    with pytest.raises(ZeroDivisionError):
+        cli.run_script(lambda argv: 1 // 0)
+    assert cli.run_script(lambda argv: None) == 0

@@ -9,6 +9,7 @@ import pytest
 
 from areal.utils import names, network
 from areal.utils.dynamic_import import import_from_string
+from areal.utils.errors import ConfigError
 
 
 def test_log_dir_and_checkpoint_root_follow_the_layout_and_create_nothing(tmp_path: Path) -> None:
@@ -79,9 +80,15 @@ def test_import_from_string_returns_the_object() -> None:
 
 
 @pytest.mark.parametrize(
-    ("path", "error"),
-    [("Path", ValueError), ("", ValueError), ("no_such_module_x.Y", ImportError), ("pathlib.Nope", AttributeError)],
+    ("path", "reason"),
+    [
+        ("Path", "write the name with its module"),
+        ("", "write the name with its module"),
+        ("no_such_module_x.Y", "No module named 'no_such_module_x'"),
+        ("pathlib.Nope", "has no attribute 'Nope'"),
+    ],
 )
-def test_import_from_string_failure_is_typed(path: str, error: type[Exception]) -> None:
-    with pytest.raises(error):
+def test_import_from_string_failure_names_path_and_reason(path: str, reason: str) -> None:
+    with pytest.raises(ConfigError, match=reason) as caught:
         import_from_string(path)
+    assert repr(path) in str(caught.value)

@@ -39,7 +39,7 @@ def build_runner(model_path: str | Path, dtype: str = "float32", device: str = "
     if dtype not in DTYPES:
         raise ConfigError(f"expected a dtype of {', '.join(DTYPES)}, got {dtype!r}")
     config = AutoConfig.from_pretrained(directory)
-    target = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
+    target = _device(device)
     info = ModelInfo(
         model_type=config.model_type,
         runner="archon",
@@ -59,6 +59,13 @@ def build_runner(model_path: str | Path, dtype: str = "float32", device: str = "
         logger.warning("serving %s through its HF module, slower: %s", directory, reason)
         return _hf_runner(config, directory, replace(info, runner="hf", fallback=str(reason)), target)
     return _archon_runner(directory, family, args, info, target)
+
+
+def _device(name: str) -> torch.device:
+    has_cuda = torch.cuda.is_available()
+    if name.startswith("cuda") and not has_cuda:
+        raise ConfigError(f"expected a device of this machine (it has no CUDA), got {name!r}; use cpu or auto")
+    return torch.device(("cuda" if has_cuda else "cpu") if name == "auto" else name)
 
 
 def _archon_runner(
