@@ -100,13 +100,23 @@ class TrainingRun:
             logger.error("the run stops: %s", cause["cause"])
         # A start that fails before it resumed (wrong model, no server) says nothing about what an earlier one reached.
         if not self.is_finished and (self._has_begun or not (self.dir / stat_keys.SUMMARY_FILE).exists()):
-            fields = {"status": status, "wall_s": self._wall_s(), **cause, **self._totals.summary(), **self.summary}
-            for line in closing_lines(self.stats_logger.write_summary(**fields), self.dir):
-                self.progress.write(line)
+            self._sum_up(status, cause)
         self.stats_logger.close()
         perf_tracer.save(force=True)
         perf_tracer.reset()
         self._stack.close()
+
+    def _sum_up(self, status: str, cause: dict[str, str]) -> None:
+        fields = {"status": status, "wall_s": self._wall_s(), **cause, **self._totals.summary(), **self.summary}
+        try:
+            written = self.stats_logger.write_summary(**fields)
+        except OSError as error:
+            if not cause:
+                raise
+            logger.error("the summary could not be written either: %s", error)  # a full disk stops a run, and then this
+            return
+        for line in closing_lines(written, self.dir):
+            self.progress.write(line)
 
     def resume(self, roles: Mapping[str, StateCall], parts: Mapping[str, Stateful]) -> RecoverInfo | None:
         """Go on from the newest recovery checkpoint, if there is one; the run begins, and its config is saved."""

@@ -1,5 +1,6 @@
 # Copyright 2026 The areal authors
 # SPDX-License-Identifier: Apache-2.0
+import os
 from collections.abc import Iterator
 
 import pytest
@@ -70,3 +71,15 @@ def test_choose_cpu_matmul_deterministic_mode_does_not_time(monkeypatch: pytest.
 def test_choose_cpu_matmul_unknown_override_raises_with_the_choices():
     with pytest.raises(ConfigError, match=r"mkl, onednn or auto.*got 'blas'"):
         choose_cpu_matmul(SHAPES, override="blas")
+
+
+@pytest.mark.parametrize(("before", "inside"), [(None, "mkl"), ("auto", "mkl"), ("onednn", "onednn")])
+def test_without_measuring_decides_auto_and_restores_it(
+    monkeypatch: pytest.MonkeyPatch, before: str | None, inside: str
+) -> None:
+    if before is not None:
+        monkeypatch.setenv(cpu_backend.ENV_OVERRIDE, before)
+    with pytest.raises(KeyError), cpu_backend.without_measuring():
+        assert os.environ[cpu_backend.ENV_OVERRIDE] == inside
+        raise KeyError
+    assert os.environ.get(cpu_backend.ENV_OVERRIDE) == before

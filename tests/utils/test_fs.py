@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from areal.utils import fs
-from areal.utils.errors import CheckpointError
+from areal.utils.errors import CheckpointError, ConfigError
+from areal.utils.fs import hold_lock
 
 
 def names(folder: Path) -> set[str]:
@@ -119,3 +123,36 @@ def test_tree_and_free_bytes(tmp_path: Path) -> None:
     assert fs.tree_bytes(tmp_path / "absent") == 0
     assert fs.free_bytes(tmp_path / "absent" / "deeper") > 0
     fs.remove_tree(tmp_path / "absent")
+
+
+HOLDER = """
+import subprocess, sys
+from pathlib import Path
+from areal.utils.fs import hold_lock
+with hold_lock(Path(sys.argv[1])):
+    child = subprocess.Popen([sys.executable, "-S", "-c", "import time; time.sleep(600)"])
+    print(child.pid, flush=True)
+    child.wait()
+"""
+
+
+def test_hold_lock_is_refused_while_another_process_lives_and_free_at_its_kill(tmp_path: Path) -> None:
+    path = tmp_path / ".lock"
+    command = [sys.executable, "-c", HOLDER, str(path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout is not None
+        child_pid = int(holder.stdout.readline())
+
+        with (
+            pytest.raises(ConfigError, match=rf"process {holder.pid} works in it; .* another trial_name"),
+            hold_lock(path),
+        ):
+            pass
+        holder.kill()
+        holder.wait()
+
+        with hold_lock(path):  # though its child lives on
+            assert path.read_text() == f"{os.getpid()}\n"
+        os.kill(child_pid, signal.SIGKILL)
+    with hold_lock(path):
+        pass

@@ -121,6 +121,17 @@ def test_dump_fires_by_frequency_and_by_force(tmp_path: Path) -> None:
     assert run.step(7, force=True) is not None
 
 
+def test_newest_step_is_the_one_that_would_be_resumed(tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    assert run.handler.newest_step() is None
+    for step in range(3):
+        run.step(step)
+    assert Run(tmp_path).handler.newest_step() == 2
+    (run.root / "LATEST").write_text("step_1")
+    assert run.handler.newest_step() == 1
+    assert Run(tmp_path, mode="off").handler.newest_step() is None
+
+
 @pytest.mark.parametrize("mode", ["off", "disabled"])
 def test_disabled_mode_neither_dumps_nor_loads(tmp_path: Path, mode: str) -> None:
     Run(tmp_path).step(0)
