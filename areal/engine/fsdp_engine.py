@@ -78,9 +78,12 @@ class FSDPPackedModel:
 
     def logprobs(self, inputs: PackedInputs, temperature: float, with_entropy: bool) -> tuple[Tensor, Tensor | None]:
         """Log-probs of the labels and entropies, float32 `[U]`."""
-        return self.module(
+        outputs = self.module(
             inputs.input_ids, inputs.layout, inputs.labels, temperature, with_entropy, inputs.prediction_rows
         )
+        if not torch.is_grad_enabled():
+            _reshard_root(self.module)
+        return outputs
 
     def set_gradient_sync(self, is_last: bool) -> None:
         """Reduce gradients in the backward of the last micro-batch, or in each where unsharded sums would not fit."""
@@ -197,7 +200,7 @@ def _shard(module: PackedLM, blocks: list[nn.Module], config: TrainEngineConfig,
 
 
 def _reshard_root(module: PackedLM) -> None:
-    """After a forward without backward: FSDP leaves the root's parameters gathered, to be out of date after a load."""
+    """After a forward without backward: FSDP leaves the root's parameters gathered, which breaks loading into them."""
     if isinstance(module, FSDPModule):
         module.reshard()
 

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from areal.api.cli_args import FSDPEngineConfig, OptimizerConfig
+from areal.api.io_struct import SaveLoadMeta
 from areal.engine.fsdp_engine import FSDPEngine
 from areal.utils.errors import ConfigError
 from tests.distributed import run_ranks
@@ -108,6 +109,26 @@ def test_train_batch_muon_on_two_ranks_follows_one_rank(model_path: str):
     # Muon's Newton-Schulz iteration runs in bfloat16: sharded products round otherwise.
     for losses in run_ranks(_train_muon, 2, config, batch):
         assert losses == pytest.approx(alone, rel=5e-3)
+
+
+def _forward_between_updates(rank: int, world_size: int, config: Any, batch: Any, path: str) -> Any:
+    engine = make_engine(config)
+    part = rows_of(batch, RANK_ROWS[world_size][rank])
+    engine.forward_batch(part)
+    losses = [engine.train_batch(part, weighted_loss, num_trained_tokens)["loss"] for _ in range(2)]
+    engine.forward_batch(part)
+    engine.load(SaveLoadMeta(path=path, weight_format="hf"))
+    return losses, float(engine.eval_batch(part, weighted_loss, num_trained_tokens))
+
+
+def test_forward_batch_between_updates_and_loads_never_sees_old_weights(model_path: str):
+    # FSDP leaves the root's parameters gathered after a forward without backward.
+    batch = make_batch(SEQ_LENS)
+    config = tiny_config(model_path, optimizer=SGD)
+    expected = _forward_between_updates(0, 1, config, batch, model_path)
+    for got in run_ranks(_forward_between_updates, 2, config, batch, model_path):
+        assert got[0] == pytest.approx(expected[0], rel=2e-6)
+        assert got[1] == pytest.approx(got[0][0], rel=2e-6)
 
 
 def _refuse(rank: int, world_size: int, config: Any) -> str:
