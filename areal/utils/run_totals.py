@@ -5,12 +5,12 @@
 The trainer adds the row of each step and writes `summary` into summary.json; `areal report` adds the rows of stats.jsonl.
 Part of recovery checkpoints, so that the totals of a resumed run are those of all its steps.
 
-Over all steps, with S the wall time of a step, W the trainer blocked in prepare_batch and G at least one rollout in flight
-(the trainer waits for rollouts only, so G covers W):
+Over all steps, with S the wall time of a step, E that of its evaluation, W the trainer blocked in prepare_batch and G at
+least one rollout in flight (the trainer waits for rollouts only, so G covers W):
 
     tokens_per_s       = tokens of the trained sequences / S
-    trainer_wait_share = W / S
-    overlap_share      = (G - W) / (S - W): of the time in which the trainer works, the share with rollouts in flight
+    trainer_wait_share = W / (S - E)
+    overlap_share      = (G - W) / (S - E - W): of the time in which the trainer works, the share with rollouts in flight
 """
 
 from __future__ import annotations
@@ -25,7 +25,9 @@ class RunTotals:
     """Sums over steps; plain numbers in and out."""
 
     def __init__(self) -> None:
-        self._sums = dict.fromkeys(("trained_tokens", "timed_tokens", "tokens_s", "step_s", "wait_s", "overlap_s"), 0.0)
+        self._sums = dict.fromkeys(
+            ("trained_tokens", "timed_tokens", "tokens_s", "training_s", "wait_s", "overlap_s"), 0.0
+        )
 
     def add(self, row: Mapping[str, float]) -> None:
         """Add the row of a step; statistics that it lacks are left out of their sums."""
@@ -38,11 +40,12 @@ class RunTotals:
             sums["timed_tokens"] += row[keys.TOKENS_PER_S] * step_s
             sums["tokens_s"] += step_s
         if keys.ROLLOUT_S in row and keys.GENERATION_S in row:
-            wait_s = min(row[keys.ROLLOUT_S], step_s)
-            sums["step_s"] += step_s
+            training_s = max(step_s - row.get(keys.EVAL_S, 0.0), 0.0)
+            wait_s = min(row[keys.ROLLOUT_S], training_s)
+            sums["training_s"] += training_s
             sums["wait_s"] += wait_s
-            # Both clocks are read a few milliseconds apart.
-            sums["overlap_s"] += min(max(row[keys.GENERATION_S] - wait_s, 0.0), step_s - wait_s)
+            # At most the work: rollouts may also be in flight during an evaluation, and two clocks differ a little.
+            sums["overlap_s"] += min(max(row[keys.GENERATION_S] - wait_s, 0.0), training_s - wait_s)
 
     def summary(self) -> dict[str, Any]:
         """Fields of summary.json, without those whose statistics no step had."""
@@ -52,9 +55,9 @@ class RunTotals:
             found["num_trained_tokens"] = int(sums["trained_tokens"])
         if sums["tokens_s"]:
             found["tokens_per_s"] = sums["timed_tokens"] / sums["tokens_s"]
-        if sums["step_s"]:
-            found["trainer_wait_share"] = sums["wait_s"] / sums["step_s"]
-        if (work_s := sums["step_s"] - sums["wait_s"]) > 0:
+        if sums["training_s"]:
+            found["trainer_wait_share"] = sums["wait_s"] / sums["training_s"]
+        if (work_s := sums["training_s"] - sums["wait_s"]) > 0:
             found["overlap_share"] = sums["overlap_s"] / work_s
         return found
 

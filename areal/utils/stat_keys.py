@@ -35,8 +35,8 @@ SUMMARY_FIELDS = (
     "num_parameters",
     "accuracy_before",  # of the held-out problems: {"greedy", "sampled", "num_problems"}
     "accuracy_after",
-    "trainer_wait_share",  # of the steps' time: the trainer waited for rollouts
-    "overlap_share",  # of the steps' time in which the trainer did not wait: rollouts were in flight
+    "trainer_wait_share",  # of the steps' time, evaluations apart: the trainer waited for rollouts
+    "overlap_share",  # of the rest of that time: rollouts were in flight
     "version_info",  # dict of package versions
 )
 

@@ -42,6 +42,14 @@ def test_summary_two_steps_are_the_hand_computed_shares() -> None:
     )
 
 
+def test_summary_evaluation_is_neither_work_nor_a_wait() -> None:
+    evaluated = {**row(10.0, 1.0, 4.0, 1.0), keys.EVAL_S: 5.0}
+    found = totals_of([evaluated]).summary()
+    assert found["trainer_wait_share"] == 1 / 5 and found["overlap_share"] == 3 / 4
+    busy_meanwhile = {**evaluated, keys.GENERATION_S: 9.0}
+    assert totals_of([busy_meanwhile]).summary()["overlap_share"] == 1.0
+
+
 def test_summary_generation_only_while_the_trainer_waits_is_no_overlap() -> None:
     assert totals_of([row(10.0, 4.0, 3.99, 1.0)]).summary()["overlap_share"] == 0.0
 

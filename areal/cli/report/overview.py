@@ -83,7 +83,7 @@ def tiles(run: Run) -> list[Tile]:
         _eval_tile(run),
         _throughput_tile(run),
         Tile("overlap", _percent(shares.get("overlap_share")), "of the trainer's work with rollouts in flight"),
-        Tile("trainer waits", _percent(shares.get("trainer_wait_share")), "of step time for rollouts"),
+        Tile("trainer waits", _percent(shares.get("trainer_wait_share")), "of its time for rollouts"),
         _lag_tile(run),
     ]
 

@@ -96,7 +96,8 @@ def test_report_values_of_the_head_match_the_files(run_dir: Path) -> None:
 
 def test_report_shares_are_those_of_the_steps(run_dir: Path) -> None:
     # Waits 1 s of 4 s; rollouts go on for 2.5 s, 1.5 s of them while the trainer works for 3 s.
-    rewrite_rows(run_dir, {keys.STEP_S: 4.0, keys.ROLLOUT_S: 1.0, keys.GENERATION_S: 2.5}, range(12))
+    times = {keys.STEP_S: 4.0, keys.ROLLOUT_S: 1.0, keys.GENERATION_S: 2.5, keys.EVAL_S: 0.0}
+    rewrite_rows(run_dir, times, range(12))
     words = page_of(run_dir).words
     assert re.search(r"overlap\s*50%", words) and re.search(r"trainer waits\s*25%", words)
 
