@@ -7,6 +7,7 @@
 
 import argparse
 import json
+import sys
 from pathlib import Path
 
 import torch
@@ -16,12 +17,12 @@ from areal.dataset.small_tokenizer import train_small_tokenizer
 from areal.utils.hf_utils import no_progress_bars
 
 
-def main() -> None:
+def main(argv: list[str]) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("out", type=Path)
     parser.add_argument("--data", type=Path, required=True, help="jsonl file with `question` and `answer`")
     parser.add_argument("--vocab-size", type=int, default=2048)
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
     records = [json.loads(line) for line in args.data.read_text(encoding="utf-8").splitlines()]
     texts = (f"{record['question']}\n{record['answer']}" for record in records)
     tokenizer = train_small_tokenizer(texts, args.out, args.vocab_size)
@@ -47,4 +48,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])
