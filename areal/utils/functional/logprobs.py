@@ -26,9 +26,9 @@ DEFAULT_CHUNK_SIZE = 1024
 # The fused head keeps the logits of a batch for its backward when they take no more than this, in float32: recomputing
 # them is a quarter of the head's work. It is 8 k tokens of a small vocabulary, and 440 of one with 152 k entries.
 MAX_KEPT_LOGITS_BYTES = 256 << 20
-# 8 MB of float32 lie in the last-level cache of a core and are reused by the allocator; 32 MB, 1,024 rows of a small
+# 16 MB of float32 lie in the last-level cache of a core and are reused by the allocator; 32 MB, 1,024 rows of a small
 # vocabulary, are mapped and zeroed by the system anew each time, which made the head 1.2x slower.
-_CPU_CHUNK_BYTES = 8 << 20
+_CPU_CHUNK_BYTES = 16 << 20
 # Fewer rows make matrix products inefficient.
 _MIN_CPU_ROWS = 128
 
