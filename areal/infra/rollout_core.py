@@ -99,7 +99,10 @@ class RolloutCore:
         has a trajectory: a dynamic batch of rejected tasks only is given up, and others are started in their place.
         """
         if self._source is not None and self._source.is_dynamic and not source.is_dynamic:
-            self._drop_held()
+            # Without dynamic batches, the rejected tasks of an earlier dynamic source are nobody's any more.
+            self._give_up_rejected(
+                self.batches.drop_if(lambda task: task.state is TaskState.DONE and task.trajectory is None)
+            )
         self._source = source
         while True:
             version = await self._until_ready(count, timeout_s)
@@ -223,12 +226,6 @@ class RolloutCore:
             self.staleness.on_rollout_enqueued()
             self._inputs.appendleft(RolloutTask(task.task_id, task.data, task.episode, task.source))
             self._wake.set()
-
-    def _drop_held(self) -> None:
-        """Without dynamic batches, the rejected tasks of an earlier dynamic source are nobody's any more."""
-        self._give_up_rejected(
-            self.batches.drop_if(lambda task: task.state is TaskState.DONE and task.trajectory is None)
-        )
 
     def _give_up_rejected(self, tasks: Iterable[RolloutTask]) -> None:
         """Rejected tasks that left the queue without a batch give back the slots they held."""

@@ -190,22 +190,14 @@ class NativeEngine:
         try:
             while not self._is_closing:
                 self._handle(self._inbox.get())
-                self._handle_inbox()
-                if self._scheduler.has_work:
+                if self._inbox.empty() and self._scheduler.has_work:
                     with perf_tracer.trace_scope(stat_keys.SPAN_SERVE, "compute"):
-                        self._work()
+                        while self._scheduler.has_work and not self._is_closing:
+                            self._scheduler.step()
+                            while not self._inbox.empty():
+                                self._handle(self._inbox.get())
         finally:
             self._die()
-
-    def _work(self) -> None:
-        """Step until there is nothing to do or a pause."""
-        while self._scheduler.has_work and not self._is_closing:
-            self._scheduler.step()
-            self._handle_inbox()
-
-    def _handle_inbox(self) -> None:
-        while not self._inbox.empty():
-            self._handle(self._inbox.get())
 
     def _handle(self, item: _Command | tuple[GenerateRequest, Future[Generation]]) -> None:
         if isinstance(item, _Command):
