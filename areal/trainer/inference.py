@@ -87,11 +87,12 @@ class Inference:
         return {"weights/write_s": report.write_s, "weights/load_s": report.load_s}
 
     def export_stats(self) -> dict[str, float]:
-        """Statistics of the rollouts since the last export, with the *weights* invariant."""
+        """Statistics of the rollouts since the last export, with the *weights* invariant and the servers' memory."""
         row = self.rollout.export_stats()
         mismatches = row.pop("rollout/checksum_mismatches")
         row[stat_keys.INVARIANT_MEASURES["weights"]] = float(mismatches)
         row[stat_keys.invariant_ok("weights")] = float(mismatches == 0)
+        row[stat_keys.rss_key("servers")] = self._supervisor.rss_bytes()
         return row
 
     def _start_servers(self) -> None:

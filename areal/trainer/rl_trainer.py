@@ -155,7 +155,7 @@ class PPOTrainer:
         self._probe.start(batch)
 
     def _commit(self, step: StepInfo, row: dict[str, float], batch: list[Trajectory]) -> None:
-        row.update(self._group.call("export_stats"))
+        row.update(self._group.export_stats())
         row.update(self._inference.export_stats())
         judge_mismatch(row)
         row[stat_keys.VERSION] = float(self._version)

@@ -161,7 +161,7 @@ class TrainingRun:
         row |= stats_tracker.export_all()  # of this process; that of a rank in it is exported already
         row[stat_keys.STEP_S] = step_s
         row[stat_keys.TOKENS_PER_S] = num_tokens / step_s
-        row[f"{stat_keys.RSS_PREFIX}controller{stat_keys.RSS_SUFFIX}"] = rss_bytes(os.getpid())
+        row[stat_keys.rss_key("controller")] = rss_bytes(os.getpid())
         self._totals.add(row)
         self.stats_logger.commit(step.epoch, step.epoch_step, step.global_step, row)
         self.progress.step({**row, stat_keys.GLOBAL_STEP: step.global_step})

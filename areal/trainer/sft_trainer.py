@@ -72,7 +72,7 @@ class SFTTrainer:
             self._group.call_split("train_lm", batch)
             self._group.call("set_version", step.global_step + 1)
             self.run.evaluate_and_save(step, self._evaluate, self.save_model)
-            self.run.commit(step, self._group.call("export_stats"), num_tokens(batch))
+            self.run.commit(step, self._group.export_stats(), num_tokens(batch))
             self.run.checkpoint(
                 step, {"actor": self._save_state}, {"data": self._loader}, {"actor": step.global_step + 1}
             )

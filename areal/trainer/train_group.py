@@ -15,6 +15,7 @@ from typing import Any
 from areal.api.alloc_mode import ModelAllocation
 from areal.api.engine_api import Trajectory
 from areal.infra.workers import InProcessWorker, ProcessWorkers, WorkerGroup
+from areal.utils import stat_keys
 from areal.utils.data import distribute_trajectories, scatter_trajectories
 from areal.utils.errors import InfraError
 
@@ -45,11 +46,6 @@ class TrainGroup:
         """Number of ranks."""
         return self._workers.world_size
 
-    @property
-    def is_in_process(self) -> bool:
-        """Whether the only rank shares this process, and so its statistics and trace."""
-        return isinstance(self._workers, InProcessWorker)
-
     def call(self, method: str, *args: Any) -> Any:
         """Call on every rank with the same arguments; the answer of rank 0."""
         return self._workers.call_all(method, *args)[0]
@@ -59,9 +55,12 @@ class TrainGroup:
         shares = scatter_trajectories(batch, distribute_trajectories(batch, self.world_size))
         return self._workers.call_each(method, [(share, *args) for share in shares])
 
-    def rss_bytes(self) -> int:
-        """Resident memory of all ranks together."""
-        return sum(worker.rss_bytes for worker in self._workers.health())
+    def export_stats(self) -> dict[str, float]:
+        """Statistics of all ranks since the last export, with the memory of ranks that are processes of their own."""
+        row = self.call("export_stats")
+        if not isinstance(self._workers, InProcessWorker):
+            row[stat_keys.rss_key("trainer")] = sum(worker.rss_bytes for worker in self._workers.health())
+        return row
 
     def close(self) -> None:
         """Let every rank leave its process group, then end the workers."""

@@ -133,7 +133,7 @@ NUM_TRAINED_TOKENS = "ppo_actor/n_valid_tokens"  # sum over the batch: loss_mask
 SFT_NUM_TRAINED_TOKENS = "sft/n_valid_tokens"  # the same, of supervised runs
 TOKENS_PER_S = "throughput/tokens_per_s"  # trained sequences' tokens (prompt + response) of the step / STEP_S
 GENERATED_TOKENS_PER_S = "throughput/generated_tokens_per_s"
-RSS_PREFIX = "memory/"  # + role + RSS_SUFFIX, e.g. memory/trainer_rss_bytes
+RSS_PREFIX = "memory/"  # + role + RSS_SUFFIX, see `rss_key`: memory/controller_rss_bytes, trainer, servers
 RSS_SUFFIX = "_rss_bytes"
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -152,6 +152,11 @@ INVARIANT_MEASURES = {
     "denominators": "invariants/denominators/rel_error",  # |sum of micro-batch weights - global weight| / global weight
     "data_order": "invariants/data_order/violations",  # samples repeated or skipped so far
 }
+
+
+def rss_key(role: str) -> str:
+    """Key of the resident memory of all processes of a role, in bytes."""
+    return f"{RSS_PREFIX}{role}{RSS_SUFFIX}"
 
 
 def invariant_ok(name: str) -> str:

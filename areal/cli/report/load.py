@@ -55,6 +55,11 @@ class Run:
         """Whether the folder is not a run's."""
         return not (self.rows or self.config_text or self.summary or self.spans or self.rollouts)
 
+    @property
+    def is_supervised(self) -> bool:
+        """Whether the run trained on given answers, without rollouts."""
+        return any(keys.SFT_LOSS in row for row in self.rows)
+
     def series(self, key: str) -> list[tuple[float, float]]:
         """(step, value) of every row that has `key`."""
         return [(row[keys.GLOBAL_STEP], row[key]) for row in self.rows if key in row]
@@ -179,7 +184,7 @@ def _load_rollouts(run: Run) -> None:
         records = [record for record in _records(run, path) or [] if isinstance(record.get("tokens"), dict)]
         if records:
             run.rollouts[int(match[1])] = records
-    if not run.rollouts:
+    if not run.rollouts and not run.is_supervised:
         run.notes.append(f"no {keys.ROLLOUT_DIR}/step_*.jsonl: no rollouts to show")
 
 

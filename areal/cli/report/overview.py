@@ -71,17 +71,22 @@ def header(run: Run) -> dict[str, Any]:
 
 def tiles(run: Run) -> list[Tile]:
     """The row of numbers; a tile without data says so rather than disappear, so that reports compare at a glance."""
+    steps = run.rows[-1][keys.GLOBAL_STEP] - run.rows[0][keys.GLOBAL_STEP] + 1 if run.rows else 0
+    common = [
+        Tile("steps", f"{steps:.0f}", _versions_hint(run)),
+        Tile("wall time", short_duration(_wall_s(run)) if _wall_s(run) else "–", _step_hint(run)),
+        _throughput_tile(run),
+    ]
+    if run.is_supervised:
+        return [*common, _change_tile(run, "loss", keys.SFT_LOSS), _change_tile(run, "validation", keys.SFT_EVAL_LOSS)]
     totals = RunTotals()
     for row in run.rows:
         totals.add(row)
     shares = totals.summary()
-    steps = run.rows[-1][keys.GLOBAL_STEP] - run.rows[0][keys.GLOBAL_STEP] + 1 if run.rows else 0
     return [
-        Tile("steps", f"{steps:.0f}", _versions_hint(run)),
-        Tile("wall time", short_duration(_wall_s(run)) if _wall_s(run) else "–", _step_hint(run)),
+        *common,
         _change_tile(run, "reward", keys.REWARD if run.series(keys.REWARD) else keys.REWARD_ROLLOUT),
         _eval_tile(run),
-        _throughput_tile(run),
         Tile("overlap", _percent(shares.get("overlap_share")), "of the trainer's work with rollouts in flight"),
         Tile("trainer waits", _percent(shares.get("trainer_wait_share")), "of its time for rollouts"),
         _lag_tile(run),
@@ -89,9 +94,12 @@ def tiles(run: Run) -> list[Tile]:
 
 
 def invariants(run: Run) -> list[dict[str, str]]:
-    """Verdict on each of the five invariants over the whole run: held, broken (since which step), or not measured."""
+    """Verdict on each of the invariants over the whole run: held, broken (since which step), or not measured.
+
+    Without rollouts there is nothing that the other four could compare.
+    """
     verdicts = []
-    for name in keys.INVARIANTS:
+    for name in ("denominators",) if run.is_supervised else keys.INVARIANTS:
         title, meaning, measure_text = _INVARIANT_TEXTS[name]
         checks = run.series(keys.invariant_ok(name))
         broken = [int(step) for step, ok in checks if not ok >= 1.0]

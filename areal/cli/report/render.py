@@ -49,6 +49,7 @@ def render(run: Run) -> str:
         invariants=invariants(run),
         data=data,
         data_json=script_json(data),
+        is_supervised=run.is_supervised,
         config_text=run.config_text,
         notes=notes,
         style=_source(environment, "style.css"),

@@ -28,6 +28,7 @@ from areal.infra.launcher.command import CommandBuilder, ServerStart
 from areal.infra.launcher.server_process import ServerProcess
 from areal.utils.errors import InfraError, ServerDead
 from areal.utils.logging import getLogger
+from areal.utils.process import rss_bytes
 
 logger = getLogger("servers")
 
@@ -150,6 +151,12 @@ class ServerSupervisor:
         """The state of every server, by index."""
         with self._changed:
             return [server.state for server in self._servers]
+
+    def rss_bytes(self) -> int:
+        """Resident memory of all servers together."""
+        with self._changed:
+            processes = [server.process for server in self._servers if server.process is not None]
+        return sum(rss_bytes(process.pid) for process in processes)
 
     def check(self) -> None:
         """Raise the `ServerDead` of a server whose restart budget is spent; the run cannot go on as configured."""

@@ -15,6 +15,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from areal.trainer.denominators import record_denominators
 from areal.trainer.ppo import stats
 from areal.trainer.ppo.advantages import check_algorithm, compute_advantages
 from areal.trainer.ppo.loss import grpo_loss_fn, grpo_loss_weight
@@ -86,7 +87,7 @@ class PPOActor:
                 steps.append(self.engine.train_batch(inputs, loss_fn, weight_fn))
                 stats_tracker.scalar(**steps[-1])
         merged = stats.merge_train_stats(steps)
-        stats.record_denominators(merged["loss_weight"], expected_weight)
+        record_denominators(merged["loss_weight"], expected_weight)
         return {**merged, "expected_loss_weight": expected_weight}
 
     def _advantages_of_batch(self, batch: Trajectory, meta: TrajBatchMeta) -> Trajectory:

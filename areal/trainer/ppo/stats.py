@@ -1,6 +1,6 @@
 # Copyright 2026 The areal authors
 # SPDX-License-Identifier: Apache-2.0
-"""What a policy update records: the batch, the loss, the age of the tokens, and two of the run-time invariants.
+"""What a policy update records: the batch, the loss, the age of the tokens, and the mismatch of log-probs.
 
 Called by `PPOActor` only; records through `stats_tracker` and returns nothing that influences training.
 """
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
 SUMMED_TRAIN_STATS = ("loss_weight", "num_micro_batches")
 LATEST_TRAIN_STATS = ("lr", "num_skipped_updates")  # a state, or a count since the start
-WEIGHT_TOLERANCE = 1e-6  # counts are exact integers; float32 sums of them are so up to 2^24 only
 
 
 def record_batch_stats(data: list[Trajectory], config: PPOActorConfig, group: dist.ProcessGroup | None) -> None:
@@ -144,13 +143,6 @@ def record_mismatch(behave: Tensor, trainer: Tensor, mask: Tensor, versions: Ten
             mismatch_kl_k1=behave - trainer,
         )
         stats_tracker.stat("n_tokens", ReduceType.MAX, max_abs_diff=(trainer - behave).abs())
-
-
-def record_denominators(loss_weight: float, expected: float) -> None:
-    """Record `invariants/denominators`: what the engine divided by against the count taken from the batch itself."""
-    rel_error = abs(loss_weight - expected) / max(expected, 1.0)
-    with stats_tracker.disable_scope(), stats_tracker.scope("invariants/denominators"):
-        stats_tracker.scalar(rel_error=rel_error, ok=float(rel_error <= WEIGHT_TOLERANCE))
 
 
 def merge_train_stats(steps: list[dict[str, float]]) -> dict[str, float]:

@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from areal.trainer.denominators import record_denominators
 from areal.utils import stats_tracker
 from areal.utils.data import to_prediction_alignment
+from areal.utils.functional.reduce import all_reduced
 from areal.utils.functional.sft_loss import compute_packed_sft_loss
 
 if TYPE_CHECKING:
@@ -40,7 +42,11 @@ class LMEngine:
             The numbers of `TrainEngine.train_batch`.
         """
         self.engine.train()
-        found = self.engine.train_batch(_aligned(data), sft_loss, sft_loss_weight)
+        aligned = _aligned(data)
+        batch = aligned if isinstance(aligned, list) else [aligned]
+        num_trained = torch.stack([sft_loss_weight(item) for item in batch]).sum()
+        found = self.engine.train_batch(aligned, sft_loss, sft_loss_weight)
+        record_denominators(found["loss_weight"], float(all_reduced(num_trained, self.engine.data_parallel_group)))
         stats_tracker.scalar(**{name: value for name, value in found.items() if name != "loss"})  # `loss` is a stat
         return found
 

@@ -114,6 +114,18 @@ def test_report_evaluation_before_training_is_the_first_point(run_dir: Path) -> 
     assert "0.25 → " in page.words
 
 
+def test_report_supervised_run_shows_its_losses_and_nothing_of_rollouts(tmp_path: Path) -> None:
+    times = {keys.STEP_S: 1.0, keys.invariant_ok("denominators"): 1.0}
+    rows = [{keys.GLOBAL_STEP: i, keys.SFT_LOSS: 3.0 - i, keys.TOKENS_PER_S: 50.0, **times} for i in range(3)]
+    rows[-1][keys.SFT_EVAL_LOSS] = 1.25
+    (tmp_path / keys.STATS_FILE).write_text("".join(json.dumps(row) + "\n" for row in rows))
+    page = page_of(tmp_path)
+    assert "3.00 → 1.00" in page.words and "1.25 → 1.25" in page.words
+    assert "Denominators" in page.words and "Rollouts" not in page.words and "staleness" not in page.words
+    panels = {p["title"]: p for g in json.loads(page.data)["groups"] for p in g["panels"]}
+    assert [curve["name"] for curve in panels["Loss"]["curves"]] == ["sft", "validation"]
+
+
 def test_report_evil_texts_stay_text(run_dir: Path) -> None:
     path = run_dir / keys.ROLLOUT_DIR / "step_000011.jsonl"
     record = json.loads(path.read_text().splitlines()[0])

@@ -80,3 +80,13 @@ def test_train_step_takes_one_padded_batch_too_and_leaves_it_alone():
     before = batch["loss_mask"].clone()
     LMEngine(FakeEngine()).train_lm(batch)
     assert torch.equal(batch["loss_mask"], before)
+
+
+def _rank_invariant(rank: int, world_size: int) -> dict[str, float]:
+    LMEngine(FakeEngine(num_micro_batches=2)).train_lm([_data()[rank]])
+    return stats_tracker.export_all()
+
+
+def test_train_step_on_ranks_divides_by_the_trained_tokens_of_all():
+    for row in run_ranks(_rank_invariant, 2):
+        assert row["invariants/denominators/ok"] == 1.0 and row["invariants/denominators/rel_error"] == 0.0

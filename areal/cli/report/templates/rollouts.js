@@ -13,6 +13,9 @@
   const list = el("div", {}), article = el("article", {});
 
   const number = (value) => typeof value === "number" ? value : Number(value === null || value === undefined ? NaN : value);
+  // Ids and counts in full: 1538 is not 1.54k.
+  const WHOLE = new Set(["id", "mask", "version"]);
+  const shown = (name, value) => WHOLE.has(name) ? String(value ?? "–") : short(value, 4);
   const isTrained = (tokens, i) => !tokens.mask || tokens.mask[i] > 0;
   function valuesFor(tokens, colour) {
     if (colour === GAP_LABEL) return tokens.prox_logp && tokens.behave_logp ? tokens.prox_logp.map((p, i) => number(p) - number(tokens.behave_logp[i])) : null;
@@ -38,11 +41,11 @@
       return tint("c1", high === low ? 0.2 : (high - value) / (high - low)); // log-probs: the unlikelier, the stronger
     };
     if (!seen.length || colour === "mask") return { paint, ends: null };
-    const shown = (v) => short(colour === "ratio" ? Math.exp(v) : v);
+    const end = (v) => short(colour === "ratio" ? Math.exp(v) : v);
     if (SIGNED.has(colour) && most <= 1e-6) return { paint, ends: null }; // nothing to tell apart
-    if (SIGNED.has(colour)) return { paint, ends: [shown(-most), shown(most), "linear-gradient(90deg, var(--bad), transparent, var(--c2))"] };
+    if (SIGNED.has(colour)) return { paint, ends: [end(-most), end(most), "linear-gradient(90deg, var(--bad), transparent, var(--c2))"] };
     if (colour === "version") return { paint, ends: [`v${low}`, `v${high}`, "linear-gradient(90deg, var(--c0), var(--c1), var(--c2), var(--c3))"] };
-    return { paint, ends: [shown(low), shown(high), "linear-gradient(90deg, var(--c1), transparent)"] };
+    return { paint, ends: [end(low), end(high), "linear-gradient(90deg, var(--c1), transparent)"] };
   }
 
   function columnsOf(tokens) {
@@ -54,7 +57,7 @@
 
   function tokenTip(event, record, i) {
     const tokens = record.tokens;
-    showTip(event, `token ${i} · ${visible(tokens.piece?.[i])}`, columnsOf(tokens).map((name) => [HEADINGS[name] || name, short(tokens[name][i], 4), null]));
+    showTip(event, `token ${i} · ${visible(tokens.piece?.[i])}`, columnsOf(tokens).map((name) => [HEADINGS[name] || name, shown(name, tokens[name][i]), null]));
   }
 
   // Hovering a token in one view marks it in the other.
@@ -74,7 +77,7 @@
     const tokens = record.tokens, columns = columnsOf(tokens);
     const heading = (name) => name === "ratio" && record.ratio_kind ? `ratio (${record.ratio_kind})` : HEADINGS[name] || name;
     const first = state.withPrompt ? 0 : Math.min(record.prompt_len || 0, tokens.id.length);
-    const cell = (name, i) => !isTrained(tokens, i) && name !== "id" && name !== "mask" ? "" : short(tokens[name][i], 4);
+    const cell = (name, i) => !isTrained(tokens, i) && name !== "id" && name !== "mask" ? "" : shown(name, tokens[name][i]);
     const rows = tokens.id.slice(first).map((_, k) => k + first).map((i) => el("tr", { class: isTrained(tokens, i) ? null : "p", "data-i": i, onpointerenter: () => mark(i, true), onpointerleave: () => mark(i, false) },
       el("td", {}, String(i)), el("td", { class: "l mono", style: paint(i) }, visible(tokens.piece?.[i])), ...columns.map((name) => el("td", {}, cell(name, i)))));
     return el("div", { class: "scroll" }, el("table", {}, el("thead", {}, el("tr", {}, el("th", {}, "#"), el("th", { class: "l" }, "token"), ...columns.map((name) => el("th", {}, heading(name))))), el("tbody", {}, ...rows)));
@@ -87,7 +90,7 @@
     const choices = ["advantage", "ratio", GAP_LABEL, "behave_logp", "prox_logp", "logp", "version", "mask"].filter((name) => valuesFor(tokens, name));
     if (!choices.includes(state.colour)) state.colour = choices[0];
     const { paint, ends } = painter(tokens, state.colour);
-    const facts = [`reward ${short(number(record.reward))}`, `task ${short(record.task_id)}`, `sample ${short(record.sample_idx)}`, `${tokens.id.length} tokens, ${short(record.prompt_len)} of them prompt`];
+    const facts = [`reward ${short(number(record.reward))}`, `task ${record.task_id ?? "–"}`, `sample ${record.sample_idx ?? "–"}`, `${tokens.id.length} tokens, ${record.prompt_len ?? "–"} of them prompt`];
     if (record.truncated) facts.push("truncated");
     article.replaceChildren(
       el("div", { class: "tools" }, el("b", {}, facts.join(" · "))),
@@ -103,7 +106,7 @@
     state.sample = Math.min(state.sample, records.length - 1);
     list.replaceChildren(...records.map((record, i) => el("button", { class: "sample", "aria-pressed": i === state.sample, onclick: () => { state.sample = i; drawList(); } },
       el("span", { class: `r ${record.pick === "best" ? "best" : "worst"}` }, short(number(record.reward))), ` ${record.pick ?? ""}`,
-      el("small", {}, `task ${short(record.task_id)} · ${record.tokens.id?.length ?? 0} tokens${record.truncated ? " · truncated" : ""}`))));
+      el("small", {}, `task ${record.task_id ?? "–"} · ${record.tokens.id?.length ?? 0} tokens${record.truncated ? " · truncated" : ""}`))));
     drawSample();
   }
 
