@@ -31,7 +31,7 @@ from areal.infra.server_fleet import OnServerDead, ServerFleet
 from areal.infra.workflow_executor import DumpFn, WorkflowExecutor
 from areal.infra.workflow_resolution import GroupedRolloutWorkflow as GroupedRolloutWorkflow
 from areal.utils import stats_tracker
-from areal.utils.errors import ArealError, ConfigError, InfraError
+from areal.utils.errors import ConfigError, InfraError
 
 if TYPE_CHECKING:
     from areal.api.cli_args import InferenceEngineConfig
@@ -236,11 +236,6 @@ class RemoteInfEngine(InferenceEngine):
         """Stop using a server; its unfinished requests continue on others."""
         self._shared.loop.call(self._shared.fleet.remove, address, cause)
 
-    def fail(self, failure: ArealError) -> None:
-        """Give everyone who waits for rollouts, also of views, this error: the servers will not come back."""
-        for executor in self._shared.executors:
-            executor.fail(failure)
-
     def export_stats(self) -> dict[str, float]:
         """Statistics of rollouts and servers since the last export, with what workflows recorded; flat names."""
         own = self.executor.export_stats()
@@ -273,8 +268,9 @@ class EngineServerListener:
         self._engine.add_server(new_address)
 
     def given_up(self, failure: InfraError) -> None:
-        """Fail whoever waits for rollouts, at once instead of at the deadline of a request."""
-        self._engine.fail(failure)
+        """Fail whoever waits for rollouts, also of views, at once instead of at the deadline of a request."""
+        for executor in self._engine._shared.executors:
+            executor.fail(failure)
 
 
 class RemoteNativeEngine(RemoteInfEngine):

@@ -75,7 +75,7 @@ class WorkflowExecutor:
         self._ids = itertools.count()
         self._source: SampleSource | None = None
         self._source_key: tuple[Any, ...] = ()
-        self._random = random.Random(0)
+        self._random = None if config.deterministic_sampling else random.Random(0)
 
     def initialize(self) -> None:
         """Start the thread (unless it is shared) and the core."""
@@ -123,7 +123,7 @@ class WorkflowExecutor:
             return []
         for task in tasks:
             del self._tasks[task.task_id]
-        self._arrange(tasks)
+        _arrange(tasks, self._random)
         return [task.trajectory for task in tasks]
 
     def wait_for_task(
@@ -219,7 +219,7 @@ class WorkflowExecutor:
         taken = await self._core.next_batch(source, count)
         _mark_consumed(taken)
         self._stats.on_batch(taken.version, taken.tasks)
-        self._arrange(taken.tasks)
+        _arrange(taken.tasks, self._random)
         return [task.trajectory for task in taken.tasks if task.trajectory is not None]
 
     def _make_core(self) -> RolloutCore:
@@ -287,11 +287,13 @@ class WorkflowExecutor:
         if self.config.queue_size is not None and self.config.queue_size < batch_size:
             raise ConfigError(f"queue_size: expected at least a batch of {batch_size}, got {self.config.queue_size}")
 
-    def _arrange(self, tasks: list[RolloutTask]) -> None:
-        if self.config.deterministic_sampling:
-            tasks.sort(key=lambda task: task.task_id)
-        else:
-            self._random.shuffle(tasks)
+
+def _arrange(tasks: list[RolloutTask], generator: random.Random | None) -> None:
+    """Put tasks in the order they are trained: by id, or shuffled by `generator`."""
+    if generator is None:
+        tasks.sort(key=lambda task: task.task_id)
+    else:
+        generator.shuffle(tasks)
 
 
 def _mark_consumed(taken: TakenBatch) -> None:
