@@ -11,8 +11,8 @@ from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from areal.dataset.arithmetic import make_problems
-from areal.dataset.small_tokenizer import build_arithmetic_tokenizer
 from areal.dataset.items import prompt_ids
+from areal.dataset.small_tokenizer import build_arithmetic_tokenizer
 from areal.utils.hf_utils import apply_chat_template, load_hf_tokenizer
 
 PROMPTS = [text for p in make_problems("test", "rl", 250) for text in (p.question, p.worked_answer)]
