@@ -96,6 +96,7 @@ def _rank_main(
         if init_method is not None:
             timeout = datetime.timedelta(seconds=timeout_s)
             dist.init_process_group("gloo", init_method, timeout, world_size, rank)
+            dist.barrier()  # a rank that ends at once must not close connections others still open
         # Plain pickle: torch's own reducer would hand tensors over by file descriptors that die with this process.
         payload = pickle.dumps((True, fn(rank, world_size, *args)))
         if init_method is not None and dist.is_initialized():
