@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 
 from areal.api.engine_api import Trajectory
 from areal.api.io_struct import Outcome
@@ -87,7 +88,7 @@ class EpisodeRunner:
         if task.state is not TaskState.RUNNING or self._is_closed:
             return
         task.handle = self._loop.create_task(task.episode(task.task_id, task.data))
-        task.handle.add_done_callback(lambda handle: self._on_done(task, handle))
+        task.handle.add_done_callback(partial(self._on_done, task))
 
     def _on_done(self, task: RolloutTask, handle: asyncio.Task[EpisodeResult]) -> None:
         if self._is_closed or task.state is not TaskState.RUNNING:

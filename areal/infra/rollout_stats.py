@@ -3,12 +3,15 @@
 """Statistics of rollouts between two exports: outcomes, staleness at consumption, and what the batches looked like.
 
 The executor feeds it each consumed batch and exports once a step, under the keys of `areal.utils.stat_keys`.
-Works on numpy views of the trajectories' CPU tensors and never changes them.
+Works on copies of the trajectories' CPU tensors and never changes them.
 """
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
+import torch
 
 from areal.api.engine_api import Trajectory
 from areal.infra.consumption import RolloutTask
@@ -20,6 +23,8 @@ TASK_LAG_MEAN = "rollout/task_lag_mean"  # version at consumption - version at a
 OLDEST_VERSION = "rollout/oldest_version"  # of a token trained on since the last export
 ERROR_PREFIX = "rollout/error/"  # + cause key: failures so far (a running total)
 
+_NO_VERSION = np.iinfo(np.int32).max  # larger than any version, in the dtype of trajectories
+
 
 class RolloutStats:
     """Accumulates over consumed batches; `export` returns plain numbers and starts afresh."""
@@ -29,20 +34,23 @@ class RolloutStats:
         self._reset()
 
     def on_batch(self, version: int, tasks: list[RolloutTask]) -> None:
-        """Record the trajectories consumed at trainer version `version`."""
-        trajectories = [task.trajectory for task in tasks if task.trajectory is not None]
-        self._task_lags += [version - task.version for task in tasks if task.trajectory is not None]
-        versions_BL = [_trained_versions(traj) for traj in trajectories if "versions" in traj]
-        if versions_BL:
-            self._on_versions(version, versions_BL)
-        for rewards_B in (traj["rewards"].numpy() for traj in trajectories if "rewards" in traj):
-            self._num_sequences += rewards_B.size
-            if rewards_B.size > 1:
-                self._num_groups += 1
-                self._num_flat_groups += bool((rewards_B == rewards_B[0]).all())
-        truncated_B = [traj["truncated"].numpy() for traj in trajectories if "truncated" in traj]
-        if truncated_B:
-            self._num_truncated += int(np.count_nonzero(np.concatenate(truncated_B)))
+        """Record the trajectories consumed at trainer version `version`.
+
+        Trajectories of as many samples are looked at together (as a rule that is the whole batch): the rollout loop waits.
+        """
+        by_size: dict[int, list[Trajectory]] = {}
+        for task in tasks:
+            if task.trajectory is not None:
+                self._num_tasks += 1
+                self._task_lag_sum += version - task.version
+                by_size.setdefault(task.trajectory["input_ids"].shape[0], []).append(task.trajectory)
+        for size, trajectories in by_size.items():
+            if versioned := [traj for traj in trajectories if "versions" in traj]:
+                self._on_versions(version, versioned)
+            if rewards := [traj["rewards"] for traj in trajectories if "rewards" in traj]:
+                self._on_rewards(torch.cat(rewards).view(-1, size).numpy())
+            if truncated := [traj["truncated"] for traj in trajectories if "truncated" in traj]:
+                self._num_truncated += int(np.count_nonzero(torch.cat(truncated).numpy()))
 
     def export(self, core: RolloutCore) -> dict[str, float]:
         """Numbers since the last export, and the gauges of now."""
@@ -65,8 +73,8 @@ class RolloutStats:
             row[stat_keys.LAG_MEAN] = self._lag_sum / self._num_tokens
             row[stat_keys.LAG_MAX], row[LAG_MIN] = self._lag_max, self._lag_min
             row[OLDEST_VERSION] = self._oldest_version
-        if self._task_lags:
-            row[TASK_LAG_MEAN] = float(np.mean(self._task_lags))
+        if self._num_tasks:
+            row[TASK_LAG_MEAN] = self._task_lag_sum / self._num_tasks
         if self._num_sequences:
             row[stat_keys.TRUNCATED_SHARE] = self._num_truncated / self._num_sequences
             row[stat_keys.NUM_INTERRUPTED] = self._num_interrupted
@@ -75,30 +83,35 @@ class RolloutStats:
         self._reset()
         return row
 
-    def _on_versions(self, version: int, versions_BL: list[np.ndarray]) -> None:
-        flat = np.concatenate(versions_BL, axis=None)
-        flat = flat[flat >= 0]
-        if not flat.size:
+    def _on_rewards(self, rewards_GB: np.ndarray) -> None:
+        self._num_sequences += rewards_GB.size
+        if rewards_GB.shape[1] > 1:
+            self._num_groups += rewards_GB.shape[0]
+            self._num_flat_groups += int(np.count_nonzero((rewards_GB == rewards_GB[:, :1]).all(axis=1)))
+
+    def _on_versions(self, version: int, trajectories: list[Trajectory]) -> None:
+        """Lags of the trained tokens of T trajectories of B samples laid side by side [B, N]: a sample is a stretch of a row."""
+        widths = [traj["versions"].shape[1] for traj in trajectories]
+        versions_BN = torch.cat([traj["versions"] for traj in trajectories], dim=1).numpy()
+        is_trained_BN = torch.cat([traj["loss_mask"] for traj in trajectories], dim=1).numpy() > 0
+        is_trained_BN &= versions_BN >= 0  # of padding only the loss mask knows: its version is 0, like many another
+        num_tokens = int(np.count_nonzero(is_trained_BN))
+        if not num_tokens:
             return
-        oldest, newest = int(flat.min()), int(flat.max())
-        self._lag_sum += version * flat.size - int(flat.sum(dtype=np.int64))
-        self._num_tokens += flat.size
+        starts = [0, *itertools.accumulate(width for width in widths if width)][:-1]
+        oldest_BT = np.minimum.reduceat(np.where(is_trained_BN, versions_BN, _NO_VERSION), starts, axis=1)
+        newest_BT = np.maximum.reduceat(np.where(is_trained_BN, versions_BN, -1), starts, axis=1)
+        oldest, newest = int(oldest_BT.min()), int(newest_BT.max())
+        self._lag_sum += version * num_tokens - int(versions_BN.sum(where=is_trained_BN, dtype=np.int64))
+        self._num_tokens += num_tokens
         self._lag_max = max(self._lag_max, version - oldest)
         self._lag_min = min(self._lag_min, version - newest)
         self._oldest_version = min(self._oldest_version, oldest)
-        if oldest != newest:
-            for array in versions_BL:
-                first = np.where(array < 0, np.iinfo(array.dtype).max, array).min(axis=1)
-                self._num_interrupted += int(np.count_nonzero(first < array.max(axis=1)))
+        self._num_interrupted += int(np.count_nonzero(oldest_BT < newest_BT))
 
     def _reset(self) -> None:
-        self._task_lags: list[int] = []
+        self._num_tasks = self._task_lag_sum = 0
         self._lag_sum = self._num_tokens = self._lag_max = 0
-        self._lag_min = self._oldest_version = 1 << 60
+        self._lag_min = self._oldest_version = _NO_VERSION
         self._num_sequences = self._num_truncated = self._num_interrupted = 0
         self._num_groups = self._num_flat_groups = 0
-
-
-def _trained_versions(trajectory: Trajectory) -> np.ndarray:
-    """Versions [B, L] with -1 for what is not trained on; padding says 0, which is a version like any other."""
-    return np.where(trajectory["loss_mask"].numpy() > 0, trajectory["versions"].numpy(), -1)

@@ -51,3 +51,16 @@ def test_rollout_stats_sequence_of_two_versions_counts_as_interrupted_with_each_
     row = asyncio.run(exported([task_of(trajectory)], version=3))
     assert (row[LAG_MIN], row[stat_keys.LAG_MEAN], row[stat_keys.LAG_MAX]) == (1, 1.5, 2)
     assert row[stat_keys.NUM_INTERRUPTED] == 1
+
+
+def test_rollout_stats_groups_of_unlike_sizes_count_tokens_rewards_and_interruptions_of_each() -> None:
+    mixed = tiny_trajectory(version=1)
+    mixed["versions"][0, 1:] = torch.tensor([1, 2])
+    pair = concat_padded_tensors([tiny_trajectory(version=2), mixed])
+    single = tiny_trajectory(version=0)
+    row = asyncio.run(exported([task_of(pair), task_of(single), task_of(pair)], version=3))
+    num_tokens = 2 * (2 + 2) + 2
+    assert row[stat_keys.LAG_MEAN] == (2 * (1 + 1 + 2 + 1) + 2 * 3) / num_tokens
+    assert (row[LAG_MIN], row[stat_keys.LAG_MAX], row[OLDEST_VERSION]) == (1, 3, 0)
+    assert row[stat_keys.NUM_INTERRUPTED] == 2
+    assert row[stat_keys.ZERO_VARIANCE_SHARE] == 1.0, "two groups of two equal rewards; a single sample is no group"
