@@ -10,7 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from areal.engine.native.checkpoint import check_headers, dtype_of, read_headers, read_tensors
@@ -46,7 +48,10 @@ class ArchonRunner:
             dtype=self._dtype,
             device=device,
         )
-        self._lengths_R = torch.zeros(0, dtype=torch.long)
+        # Tokens that each row holds: on the host, so that no step waits for the device to plan the next.
+        self._lengths_R = np.zeros(0, np.int64)
+        self._longest = 0
+        self._steps: DecodeAttention | None = None
 
     def prefill(self, prompts: Sequence[tuple[int, ...]]) -> list[Prefix]:
         """See `Runner.prefill`; prompts of similar length share a call."""
@@ -66,10 +71,9 @@ class ArchonRunner:
 
     def append(self, prefixes: Sequence[Prefix]) -> None:
         """See `Runner.append`; a prefix that repeats is copied to all its rows at once."""
-        first = self._lengths_R.shape[0]
-        lengths = torch.tensor([len(p.tokens) for p in prefixes])
-        self._lengths_R = torch.cat((self._lengths_R, lengths))
-        self._cache.reserve(len(self._lengths_R), int(self._lengths_R.max()) + 1)
+        first = len(self._lengths_R)
+        self._use_lengths(np.append(self._lengths_R, [len(p.tokens) for p in prefixes]))
+        self._cache.reserve(len(self._lengths_R), self._longest + 1)
         rows_of: dict[int, list[int]] = {}
         for row, prefix in enumerate(prefixes):
             rows_of.setdefault(id(prefix), []).append(row)
@@ -78,13 +82,13 @@ class ArchonRunner:
 
     def decode(self, tokens_R: Tensor) -> Tensor:
         """See `Runner.decode`."""
-        longest = int(self._lengths_R.max())
-        self._cache.reserve(len(self._lengths_R), longest + 1)
-        lengths_R = self._lengths_R.to(self.device)
-        attend = DecodeAttention(self._cache, lengths_R, longest)
-        logits_RV = self._decoder(tokens_R, lengths_R, attend)
-        self._lengths_R = self._lengths_R + 1
-        return logits_RV.float()
+        self._longest += 1
+        has_moved = self._cache.reserve(len(self._lengths_R), self._longest)
+        if self._steps is None or has_moved:
+            self._steps = DecodeAttention(self._cache, torch.from_numpy(self._lengths_R).to(self.device))
+        self._steps.advance(self._longest)
+        self._lengths_R += 1
+        return self._decoder(tokens_R, self._steps.positions_R, self._steps).float()
 
     def retain(self, order: Sequence[int]) -> None:
         """See `Runner.retain`. Rows that stay in place cost nothing; rows that swap places are not expected."""
@@ -92,11 +96,11 @@ class ArchonRunner:
         if moves:
             sources, targets = [old for old, _ in moves], [new for _, new in moves]
             self._cache.move(sources, targets, int(self._lengths_R[sources].max()))
-        self._lengths_R = self._lengths_R[list(order)]
+        self._use_lengths(self._lengths_R[list(order)])
 
     def rebuild(self, prefixes: Sequence[Prefix], suffixes: Sequence[Sequence[int]]) -> None:
         """See `Runner.rebuild`. The suffixes of many rows are computed together on top of the shared prompts."""
-        self._lengths_R = self._lengths_R[:0]
+        self._use_lengths(self._lengths_R[:0])
         self._cache.clear()
         if not prefixes:
             return
@@ -104,16 +108,16 @@ class ArchonRunner:
         new_tokens = max(len(s) for s in suffixes)
         if new_tokens == 0:
             return
-        total = int(self._lengths_R.max()) + new_tokens
+        total = self._longest + new_tokens
         self._cache.reserve(len(prefixes), total)
         rows_per_call = max(1, EXTEND_SCORES // (new_tokens * total))
         for first in range(0, len(prefixes), rows_per_call):
             tokens_BS, _ = self._pad(suffixes[first : first + rows_per_call], new_tokens)
-            starts_B = self._lengths_R[first : first + rows_per_call].to(self.device)
+            starts_B = torch.from_numpy(self._lengths_R[first : first + rows_per_call]).to(self.device)
             positions_BS = starts_B[:, None] + torch.arange(new_tokens, device=self.device)
             attend = ExtendAttention(self._cache, first, positions_BS)
             self._decoder.hidden(tokens_BS.flatten(), positions_BS.flatten(), attend)
-        self._lengths_R = self._lengths_R + torch.tensor([len(s) for s in suffixes])
+        self._use_lengths(self._lengths_R + [len(s) for s in suffixes])
 
     def read_weights(self, directory: Path) -> PreparedWeights:
         """See `Runner.read_weights`.
@@ -137,6 +141,12 @@ class ArchonRunner:
         else:
             self._decoder.load_state_dict(weights.payload, strict=True)
         self.checksum = weights.checksum
+
+    def _use_lengths(self, lengths_R: NDArray[np.int64]) -> None:
+        """The rows are others now, or hold other tokens than a step has added."""
+        self._lengths_R = lengths_R
+        self._longest = int(lengths_R.max(initial=0))
+        self._steps = None
 
     def _pad(self, rows: Sequence[Sequence[int]], width: int = 0) -> tuple[Tensor, list[int]]:
         """Right-padded int64 `[B, S]` on the device, and the lengths."""

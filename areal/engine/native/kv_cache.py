@@ -45,11 +45,11 @@ class SlotKVCache:
         """Give the memory back; the next `reserve` starts from zeros."""
         self._use(torch.zeros(self._shape, dtype=self._dtype, device=self._device))
 
-    def reserve(self, rows: int, tokens: int) -> None:
-        """Make room for `rows` rows of `tokens` tokens, keeping what is there."""
+    def reserve(self, rows: int, tokens: int) -> bool:
+        """Make room for `rows` rows of `tokens` tokens, keeping what is there; whether the memory has moved."""
         slots, length = self.capacity
         if rows <= slots and tokens <= length:
-            return
+            return False
         if rows > slots:
             slots = max(8, 1 << (rows - 1).bit_length())
         if tokens > length:
@@ -63,6 +63,7 @@ class SlotKVCache:
         old_slots, old_length = self.capacity
         grown[:, :, :old_slots, :, :old_length] = self._data
         self._use(grown)
+        return True
 
     def write_prefix(self, rows: Sequence[int], kv: Tensor) -> None:
         """Copy one prompt's `[2, L, K, P, D]` to the start of the given rows."""
@@ -87,26 +88,42 @@ class SlotKVCache:
 
 
 class DecodeAttention:
-    """Strategy of one step: one new token a row, written at the row's end, attending to the row.
+    """Strategy of steps of one new token a row, written at the row's end, attending to the row.
+
+    Lives as long as the rows and the cache's memory stay what they are; `advance` leads from token to token, so that a step
+    touches one column of the bias and one slot index a row instead of building both. `positions_R` are those of the tokens
+    of the current step.
 
     On the CPU in fp32, batched matrix products with a plain softmax take three quarters of the fused kernel's time at 64
     rows of 80 tokens; elsewhere the fused kernel is used. The query heads that share a key head become query rows of it,
     so that no key is repeated in memory.
     """
 
-    def __init__(self, cache: SlotKVCache, lengths_R: Tensor, longest: int) -> None:
-        num_rows, num_heads, num_tokens = lengths_R.shape[0], cache.num_kv_heads, longest + 1
+    def __init__(self, cache: SlotKVCache, lengths_R: Tensor) -> None:
+        """`lengths_R`, int64 on the cache's device: tokens that each row holds before the first `advance`."""
+        num_rows = lengths_R.shape[0]
+        self.positions_R = lengths_R - 1
         self._cache = cache
-        self._slots = (cache.head_starts[:num_rows] + lengths_R[:, None]).view(-1)
-        keys, values = cache.view(slice(num_rows), num_tokens)
-        mask = (cache.columns[:num_tokens] <= lengths_R[:, None])[:, None, None]
-        self._plain = lengths_R.device.type == "cpu" and keys.dtype == torch.float32
+        self._slots = (cache.head_starts[:num_rows] + self.positions_R[:, None]).view(-1)
+        keys, values = cache.view(slice(num_rows), cache.capacity[1])
+        hidden_RT = (cache.columns >= lengths_R[:, None])[:, None].expand(-1, cache.num_kv_heads, -1)
+        self._bias = torch.zeros(hidden_RT.shape, dtype=keys.dtype, device=keys.device)
+        self._bias.masked_fill_(hidden_RT, -math.inf)
+        self._flat_bias = self._bias.view(-1)
+        self._plain = keys.device.type == "cpu" and keys.dtype == torch.float32
         if self._plain:
-            hidden = torch.where(mask, 0.0, -math.inf)
-            mask = hidden.expand(-1, num_heads, 1, -1).reshape(-1, 1, num_tokens)
-            keys, values = keys.flatten(1, 2).transpose(2, 3), values.flatten(1, 2)
-        self._mask = mask
-        self._keys, self._values = keys.unbind(0), values.unbind(0)
+            # bmm wants one batch dimension: rows and heads together.
+            keys, values, self._bias = keys.flatten(1, 2), values.flatten(1, 2), self._bias.flatten(0, 1)
+        self._all_keys, self._all_values = keys, values
+
+    def advance(self, num_tokens: int) -> None:
+        """Begin a step; `num_tokens` are those of the longest row, the new one included."""
+        self.positions_R += 1
+        self._slots += 1
+        self._flat_bias.index_fill_(0, self._slots, 0.0)  # the bias is laid out as the keys are, less their width
+        self._keys = self._all_keys.narrow(-2, 0, num_tokens).unbind(0)
+        self._values = self._all_values.narrow(-2, 0, num_tokens).unbind(0)
+        self._step_bias = self._bias.narrow(-1, 0, num_tokens).unsqueeze(-2)
 
     def __call__(self, layer: int, q_RHD: Tensor, k_RKD: Tensor, v_RKD: Tensor) -> Tensor:
         """See `attention.Attend`."""
@@ -116,9 +133,9 @@ class DecodeAttention:
         keys, values = self._keys[layer], self._values[layer]
         if not self._plain:
             queries = q_RHD.reshape(rows, heads, -1, head_dim)
-            return F.scaled_dot_product_attention(queries, keys, values, attn_mask=self._mask).view(q_RHD.shape)
+            return F.scaled_dot_product_attention(queries, keys, values, attn_mask=self._step_bias).view(q_RHD.shape)
         queries = q_RHD.reshape(rows * heads, -1, head_dim)
-        scores = torch.baddbmm(self._mask, queries, keys, alpha=head_dim**-0.5)
+        scores = torch.baddbmm(self._step_bias, queries, keys.transpose(1, 2), alpha=head_dim**-0.5)
         return torch.bmm(scores.softmax(-1), values).view(q_RHD.shape)
 
 
