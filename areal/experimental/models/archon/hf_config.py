@@ -1,0 +1,119 @@
+# Copyright 2026 The areal authors
+# SPDX-License-Identifier: Apache-2.0
+"""The parts of reading an HF config that families share: sizes, heads, activations, layer types, rotary tables."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from areal.experimental.models.archon.base import UnsupportedConfig
+from areal.experimental.models.archon.hf_fields import HFFields
+from areal.experimental.models.archon.model_args import Activation, RopeArgs
+
+_ACTIVATIONS: dict[str, Activation] = {
+    "silu": "silu",
+    "swish": "silu",
+    "gelu": "gelu",
+    "gelu_pytorch_tanh": "gelu_tanh",
+    "gelu_new": "gelu_tanh",
+    "relu": "relu",
+    "relu2": "relu2",
+    "xielu": "xielu",
+}
+# transformers' names of rope parameters that have the same meaning here.
+_ROPE_FLOATS = {
+    "factor": "factor",
+    "low_freq_factor": "low_freq_factor",
+    "high_freq_factor": "high_freq_factor",
+    "beta_fast": "beta_fast",
+    "beta_slow": "beta_slow",
+    "mscale": "mscale",
+    "mscale_all_dim": "mscale_all_dim",
+    "attention_factor": "attention_factor",
+}
+_ROPE_KINDS = ("default", "linear", "dynamic", "yarn", "longrope", "llama3", "proportional")
+# Sections of multimodal positions: text has the same position in each.
+_ROPE_IGNORED = {"mrope_section", "mrope_interleaved", "type", "finetuned"}
+
+
+def decoder_fields(hf: HFFields, is_critic: bool) -> dict[str, Any]:
+    """The fields of `DecoderArgs` that every family reads in the same way."""
+    return {
+        "vocab_size": hf("vocab_size"),
+        "hidden_size": hf("hidden_size"),
+        "max_positions": hf("max_position_embeddings"),
+        "tie_embeddings": bool(hf("tie_word_embeddings", False)) and not is_critic,
+        "is_critic": is_critic,
+        "init_std": hf("initializer_range", 0.02),
+    }
+
+
+def head_fields(hf: HFFields) -> dict[str, int]:
+    """Numbers and widths of heads for `AttentionArgs`; a missing head_dim is hidden_size / heads."""
+    num_heads = hf("num_attention_heads")
+    head_dim = hf("head_dim", None) or hf("hidden_size") // num_heads
+    return {
+        "num_heads": num_heads,
+        "num_kv_heads": hf("num_key_value_heads", None) or num_heads,
+        "head_dim": head_dim,
+        "value_head_dim": head_dim,
+    }
+
+
+def activation(hf: HFFields, field: str = "hidden_act") -> Activation:
+    """The activation a field names."""
+    name = hf(field)
+    if name not in _ACTIVATIONS:
+        raise UnsupportedConfig(field, f"one of {', '.join(_ACTIVATIONS)}", name)
+    return _ACTIVATIONS[name]
+
+
+def layer_types(hf: HFFields, *known: str) -> tuple[str, ...]:
+    """`layer_types` of all layers (all of the first kind where the config has none); others than `known` are refused."""
+    num_layers = hf("num_hidden_layers")
+    types = tuple(hf("layer_types", None) or [known[0]] * num_layers)
+    if len(types) != num_layers:
+        raise UnsupportedConfig("layer_types", f"{num_layers} entries (num_hidden_layers)", len(types))
+    for kind in types:
+        if kind not in known:
+            raise UnsupportedConfig("layer_types", f"made of {', '.join(known)}", kind)
+    return types
+
+
+def rope_tables(hf: HFFields, head_dim: int, style: str = "half") -> dict[str, RopeArgs]:
+    """`rope_parameters` as tables: one named `default`, or one for each layer type that has its own."""
+    parameters = hf("rope_parameters")
+    if "rope_type" in parameters or "rope_theta" in parameters:
+        return {"default": _rope_args(hf, parameters, head_dim, style, "rope_parameters")}
+    return {
+        kind: _rope_args(hf, table, head_dim, style, f"rope_parameters.{kind}") for kind, table in parameters.items()
+    }
+
+
+def _rope_args(hf: HFFields, table: Mapping[str, Any], head_dim: int, style: str, field: str) -> RopeArgs:
+    known = {"rope_theta", "rope_type", "partial_rotary_factor", "original_max_position_embeddings", "truncate"}
+    known |= {*_ROPE_FLOATS, *_ROPE_IGNORED, "short_factor", "long_factor"}
+    if unknown := sorted(table.keys() - known):
+        raise UnsupportedConfig(
+            f"{field}.{unknown[0]}", "absent (no rope parameter of this name is known)", table[unknown[0]]
+        )
+    kind = table.get("rope_type", "default")
+    if kind not in _ROPE_KINDS:
+        raise UnsupportedConfig(f"{field}.rope_type", f"one of {', '.join(_ROPE_KINDS)}", kind)
+    share = table.get("partial_rotary_factor") or 1.0
+    values: dict[str, Any] = {ours: table[name] for name, ours in _ROPE_FLOATS.items() if table.get(name) is not None}
+    original = table.get("original_max_position_embeddings") or hf("original_max_position_embeddings", None)
+    return RopeArgs(
+        theta=float(table["rope_theta"]),
+        rotary_dim=int(head_dim * share),
+        head_dim=head_dim,
+        kind=kind,
+        style=style,  # type: ignore[arg-type]
+        original_max_positions=int(original or hf("max_position_embeddings")),
+        max_positions=hf("max_position_embeddings"),
+        short_factor=tuple(table.get("short_factor") or ()),
+        long_factor=tuple(table.get("long_factor") or ()),
+        truncate=table.get("truncate", True),
+        **values,
+    )

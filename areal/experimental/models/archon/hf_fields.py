@@ -1,0 +1,111 @@
+# Copyright 2026 The areal authors
+# SPDX-License-Identifier: Apache-2.0
+"""Reads an HF config so that nothing in it is ignored: a field nobody read must hold its class's default.
+
+Every family's `from_hf_config` reads its fields inside `reading(config)`. When the block ends, each field that was not read,
+is not known to be without influence on the computation, and differs from the default of its config class raises
+`UnsupportedConfig` with its name. The proof of a family covers the defaults; everything else must be read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from transformers import PreTrainedConfig
+
+from areal.experimental.models.archon.base import UnsupportedConfig
+
+# Names, token ids, labels, bookkeeping, and switches of outputs, caches and training losses that we make ourselves.
+_WITHOUT_INFLUENCE = frozenset(
+    {
+        "_name_or_path",
+        "architectures",
+        "auto_map",
+        "bos_token_id",
+        "chunk_size_feed_forward",
+        "decoder_start_token_id",
+        "dtype",
+        "eos_token_id",
+        "finetuning_task",
+        "id2label",
+        "image_token_id",
+        "initializer_range",
+        "is_encoder_decoder",
+        "label2id",
+        "model_type",
+        "mtp_num_hidden_layers",
+        "mtp_use_dedicated_embeddings",
+        "num_nextn_predict_layers",
+        "output_attentions",
+        "output_hidden_states",
+        "output_router_logits",
+        "pad_token_id",
+        "pretraining_tp",
+        "problem_type",
+        "return_dict",
+        "router_aux_loss_coef",
+        "sep_token_id",
+        "task_specific_params",
+        "tokenizer_class",
+        "torch_dtype",
+        "transformers_version",
+        "use_cache",
+        "video_token_id",
+        "vision_end_token_id",
+        "vision_start_token_id",
+    }
+)
+_MISSING = object()
+
+
+class HFFields:
+    """The fields of one HF config, and which of them were read."""
+
+    def __init__(self, config: PreTrainedConfig) -> None:
+        text = config.get_text_config()
+        self.model_type: str = text.model_type
+        self._values: dict[str, Any] = text.to_dict()
+        self._defaults: dict[str, Any] = type(text)().to_dict()
+        self._read: set[str] = set()
+
+    def __call__(self, name: str, default: Any = _MISSING) -> Any:
+        """The value of a field; `UnsupportedConfig` when the config lacks it and there is no default."""
+        self._read.add(name)
+        if name in self._values:
+            return self._values[name]
+        if default is _MISSING:
+            raise UnsupportedConfig(name, "set", None)
+        return default
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._values
+
+    def expect(self, name: str, *allowed: Any) -> None:
+        """Read a field that may only have the values that the family computes (absent counts as allowed)."""
+        value = self(name, allowed[0])
+        if value not in allowed:
+            raise UnsupportedConfig(name, " or ".join(map(repr, allowed)), value)
+
+    def ignore(self, *names: str) -> None:
+        """Declare fields of this family that do not influence the computation, whatever their value."""
+        self._read.update(names)
+
+    def finish(self) -> None:
+        """Refuse what nobody read and what is not at its default."""
+        for name, value in self._values.items():
+            if name in self._read or name in _WITHOUT_INFLUENCE or ("dropout" in name and not value):
+                continue
+            default = self._defaults.get(name, _MISSING)
+            if value != default:
+                wanted = "absent" if default is _MISSING else repr(default)
+                raise UnsupportedConfig(name, f"{wanted} (the {self.model_type} family does not read it)", value)
+
+
+@contextmanager
+def reading(config: PreTrainedConfig) -> Iterator[HFFields]:
+    """The fields of a config; checks at the end that nothing was ignored."""
+    hf = HFFields(config)
+    yield hf
+    hf.finish()

@@ -1,0 +1,176 @@
+# Copyright 2026 The areal authors
+# SPDX-License-Identifier: Apache-2.0
+"""The Archon decoder: embedding, blocks, final norm, head; the whole of it or the part of one pipeline stage.
+
+Knows nothing of caches, packing, devices or parallelism. Built on the meta device and filled from a checkpoint, or by
+`init_weights`. Dimensions: N tokens, E hidden width, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from areal.experimental.models.archon.contexts.packed import PackedContext
+from areal.experimental.models.archon.contexts.protocol import MixingContext, TokenInfo
+from areal.experimental.models.archon.model_args import DecoderArgs
+from areal.experimental.models.archon.modules.block import Block
+from areal.experimental.models.archon.modules.norm import Norm
+from areal.experimental.models.archon.modules.rope import Rope
+from areal.experimental.models.archon.roles import Role
+
+
+@dataclass(frozen=True)
+class ModelPart:
+    """Which part of a decoder a pipeline stage holds: layers `[first, last)`, the embedding, the final norm and head."""
+
+    first_layer: int
+    last_layer: int
+    has_embedding: bool
+    has_head: bool
+
+    @classmethod
+    def whole(cls, args: DecoderArgs) -> ModelPart:
+        """All of it."""
+        return cls(0, args.num_layers, True, True)
+
+
+class ArchonModel(nn.Module):
+    """A causal decoder described by `DecoderArgs`. `layers` is keyed by the global layer index, on every stage.
+
+    `tok_embeddings`, `norm`, `output` (language model) and `score` (critic) are None where the part or the kind of model
+    has none; with tied embeddings the head is the embedding's matrix and `output` is None.
+    """
+
+    def __init__(self, args: DecoderArgs, part: ModelPart | None = None) -> None:
+        super().__init__()
+        part = ModelPart.whole(args) if part is None else part
+        _check_part(args, part)
+        self.args, self.part = args, part
+        self.tok_embeddings = _embedding(args) if part.has_embedding else None
+        norm = args.embedding.norm if part.has_embedding else None
+        self.embedding_norm = None if norm is None else Norm(norm, args.hidden_size)
+        self.ropes = nn.ModuleDict({name: Rope(rope) for name, rope in args.ropes.items()})
+        self.layers = nn.ModuleDict({str(i): Block(args, i) for i in range(part.first_layer, part.last_layer)})
+        self.norm = Norm(args.final_norm, args.hidden_size) if part.has_head else None
+        has_output = part.has_head and not args.is_critic and not args.tie_embeddings
+        self.output = nn.Linear(args.hidden_size, args.vocab_size, bias=args.head.bias) if has_output else None
+        self.score = nn.Linear(args.hidden_size, 1, bias=False) if part.has_head and args.is_critic else None
+
+    def roles(self) -> Mapping[str, Role]:
+        """See `roles`."""
+        return {
+            "tok_embeddings": Role.EMBEDDING,
+            "embedding_norm": Role.TOKEN_NORM,
+            "norm": Role.TOKEN_NORM,
+            "output": Role.OUTPUT,
+            "score": Role.REPLICATED,
+        }
+
+    def forward(
+        self,
+        tokens: Tensor,
+        positions: Tensor,
+        cu_seqlens: Tensor,
+        max_seqlen: int | Tensor,
+        tree_attn_meta: Any | None = None,
+    ) -> Tensor:
+        """Logits `[1, N, V]` (critic: values `[1, N, 1]`; an inner stage: hidden states `[1, N, E]`).
+
+        Args:
+            tokens: int64 `[1, N]`, or hidden states `[1, N, E]` of the stage before.
+            positions: int64 `[1, N]`.
+            cu_seqlens: int32 `[n + 1]`, boundaries of the n packed sequences.
+            max_seqlen: longest of them.
+            tree_attn_meta: which tokens see which where sequences share prefixes; see `contexts.packed`.
+        """
+        context = PackedContext.of(self.args, cu_seqlens, int(max_seqlen), tree_attn_meta)
+        x_NE = self.run(tokens.squeeze(0), positions.squeeze(0), context)
+        return (self.head(x_NE) if self.part.has_head else x_NE).unsqueeze(0)
+
+    def run(self, x: Tensor, positions_N: Tensor, context: MixingContext) -> Tensor:
+        """Hidden states `[N, E]` behind this part (normalised if it has the head) of tokens `[N]` or hidden states."""
+        x_NE = self.embed(x) if self.tok_embeddings is not None else x
+        ropes = self.rope_tables(positions_N, x_NE.dtype, context)
+        info = TokenInfo(positions_N, ropes, context)
+        for block in self.layers.values():
+            x_NE = block(x_NE, info)
+        return x_NE if self.norm is None else self.norm(x_NE)
+
+    def embed(self, tokens_N: Tensor) -> Tensor:
+        """Embeddings `[N, E]` as the first block sees them."""
+        assert self.tok_embeddings is not None, "this part has no embedding"
+        x_NE = self.tok_embeddings(tokens_N)
+        if (scale := self.args.embedding.scale) != 1.0:
+            # Rounded first, as HF does: gemma's checkpoints were trained with a bf16 scale.
+            x_NE = x_NE * torch.tensor(scale, dtype=x_NE.dtype, device=x_NE.device)
+        return x_NE if self.embedding_norm is None else self.embedding_norm(x_NE)
+
+    def rope_tables(
+        self, positions_N: Tensor, dtype: torch.dtype, context: MixingContext
+    ) -> dict[str, tuple[Tensor, Tensor]]:
+        """The rotary tables of all layers, each computed once."""
+        return {name: rope(positions_N, dtype, context.sequence_lengths) for name, rope in self.ropes.items()}
+
+    def head(self, hidden: Tensor) -> Tensor:
+        """Logits `[..., V]` of normalised hidden states `[..., E]`; of a critic, values `[..., 1]`."""
+        if self.score is not None:
+            return self.score(hidden)
+        logits = nn.functional.linear(hidden, self.head_weight, self.head_bias)
+        return self.shape_logits(logits)
+
+    def shape_logits(self, logits: Tensor) -> Tensor:
+        """Scale and soft cap of the head, elementwise."""
+        head = self.args.head
+        if head.scale != 1.0:
+            logits = logits * head.scale
+        if head.softcap is not None:
+            logits = torch.tanh(logits / head.softcap) * head.softcap
+        return logits
+
+    @property
+    def head_weight(self) -> Tensor:
+        """The output matrix `[V, E]`."""
+        if self.output is not None:
+            return self.output.weight
+        assert self.tok_embeddings is not None, "this part has no head"
+        return self.tok_embeddings.weight
+
+    @property
+    def head_bias(self) -> Tensor | None:
+        """The output bias `[V]`."""
+        return None if self.output is None else self.output.bias
+
+    def init_weights(self) -> None:
+        """Random weights: normal with `init_std` for matrices, neutral norms, and what a layer's own method says."""
+        with torch.no_grad():
+            for module in self.modules():
+                if isinstance(module, nn.Linear | nn.Embedding):
+                    nn.init.normal_(module.weight, std=self.args.init_std)
+                    if isinstance(module, nn.Linear) and module.bias is not None:
+                        nn.init.zeros_(module.bias)
+                elif module is not self and "init_weights" in type(module).__dict__:
+                    module.init_weights()
+
+    def fuse(self) -> None:
+        """Fuse projections that read the same input: faster decoding, no training afterwards."""
+        for module in self.modules():
+            if module is not self and "fuse" in type(module).__dict__:
+                module.fuse()
+
+
+def _embedding(args: DecoderArgs) -> nn.Embedding:
+    # Not initialised: on the meta device torch's normal_ imports its compiler, which doubles the start of a server.
+    return nn.Embedding.from_pretrained(torch.empty(args.vocab_size, args.hidden_size), freeze=False)
+
+
+def _check_part(args: DecoderArgs, part: ModelPart) -> None:
+    if args.tie_embeddings and not args.is_critic and part.has_embedding != part.has_head:
+        raise ValueError(
+            "expected tied embeddings on one pipeline stage, got the embedding and the head on different ones; set "
+            "tie_word_embeddings=false, or use no pipeline parallelism"
+        )
