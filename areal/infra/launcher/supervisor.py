@@ -182,8 +182,8 @@ class ServerSupervisor:
     def close(self) -> None:
         """Stop all servers and their descendants. Idempotent."""
         atexit.unregister(self.close)
-        self._stop.set()
-        with self._changed:
+        with self._changed:  # a server becomes ready before this, and is ended here, or never
+            self._stop.set()
             running = [s.process for s in self._servers if s.process is not None and s.state is ServerState.READY]
         enders = [threading.Thread(target=process.end) for process in running]
         for ender in enders:
@@ -234,7 +234,7 @@ class ServerSupervisor:
         try:
             server.process = process = ServerProcess(self._build_command(start), start, log_path)
             address = process.wait_ready(self._start_deadline_s, self._stop)
-            self._move(server, ServerState.READY, address)
+            self._move_to_ready(server, address)
             if old_address is not None:
                 logger.info("server %d is back at %s with version %d", server.index, address, version)
                 if self._listener is not None:
@@ -266,6 +266,12 @@ class ServerSupervisor:
                 f"server {server.index} ended {len(server.restarts_s)} times within {BUDGET_WINDOW_S / 60:g} minutes, so it is "
                 f"not restarted again (max_restarts={self._max_restarts}). The last time: {cause}"
             )
+
+    def _move_to_ready(self, server: _Server, address: str) -> None:
+        with self._changed:
+            if self._stop.is_set():
+                raise InfraError(f"server {server.index} was ready, but the supervisor is closed")
+            self._move(server, ServerState.READY, address)
 
     def _move(self, server: _Server, state: ServerState, address: str | None = None) -> None:
         with self._changed:

@@ -7,6 +7,7 @@ import queue
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -149,6 +150,27 @@ def test_crash_at_the_start_raises_with_exit_code_log_and_advice_and_stops_the_o
     assert "server-" in text
     assert descendants_named(FAKE) == []
     assert len(weights.starts) == 2, "a first start that fails is a mistake to report, not to retry"
+
+
+def test_server_that_is_ready_when_another_failed_the_start_is_stopped_too(
+    make: Make, weights: Weights, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weights.behaviours = ["serve", "crash"]
+    supervisor = make(2)
+    wait_ready = server_process.ServerProcess.wait_ready
+
+    def ready_too_late(process: server_process.ServerProcess, deadline_s: float, stop: threading.Event) -> str:
+        address = wait_ready(process, deadline_s, threading.Event())
+        assert stop.wait(20), "the start that crashed closes the supervisor"
+        time.sleep(0.05)  # until `close` has looked which servers are ready
+        return address
+
+    monkeypatch.setattr(server_process.ServerProcess, "wait_ready", ready_too_late)
+
+    with pytest.raises(ServerDead, match="before it was ready"):
+        supervisor.start()
+
+    assert descendants_named(FAKE) == []
 
 
 def test_command_that_does_not_exist_is_reported(tmp_path: Path) -> None:
