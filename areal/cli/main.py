@@ -1,7 +1,7 @@
 # Copyright 2026 The areal authors
 # SPDX-License-Identifier: Apache-2.0
-"""The console script `areal`: finds the subcommand, loads its module, reports areal's own errors without a traceback;
-the same report for training scripts that people start by themselves.
+"""The console script `areal`: finds the subcommand, loads its module, reports areal's own errors and interruptions without
+a traceback; the same report for training scripts that people start by themselves.
 
 Must never import torch or a subcommand's module before that subcommand is called.
 """
@@ -10,12 +10,15 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import os
 import sys
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from areal.api.config.fields import suggestion
+from areal.cli.interruption import Interruption
 from areal.utils.errors import ArealError, ConfigError
 from areal.utils.logging import getLogger
 
@@ -39,7 +42,7 @@ COMMANDS = {
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run `areal COMMAND ...`; returns the exit code: 0 success, 1 failure, 2 wrong usage or configuration."""
+    """Run `areal COMMAND ...`; the exit code: 0 success, 1 failure, 2 wrong usage or configuration, 130 Ctrl-C, 143 SIGTERM."""
     args = _parser().parse_args(sys.argv[1:] if argv is None else list(argv))
     if args.command is None:
         print(_parser().format_help())
@@ -61,13 +64,34 @@ def run_script(main: Callable[[list[str]], object]) -> int:
 
 
 def _report_errors(prog: str, call: Callable[[], object]) -> int:
-    try:
-        result = call()
-    except ArealError as error:
-        logger.debug("%s failed", prog, exc_info=error)
-        print(f"{prog}: {error}", file=sys.stderr)
-        return 2 if isinstance(error, ConfigError) else 1
+    result: object = 0
+    with Interruption() as interruption:
+        try:
+            result = call()
+        except KeyboardInterrupt:
+            return _end_interrupted(prog, interruption)
+        except ArealError as error:
+            if interruption.number is None:  # otherwise it broke while the command unwound, and is not why it ends
+                logger.debug("%s failed", prog, exc_info=error)
+                print(f"{prog}: {error}", file=sys.stderr)
+                return 2 if isinstance(error, ConfigError) else 1
+        if interruption.number is not None:
+            return _end_interrupted(prog, interruption)
     return result if isinstance(result, int) else 0
+
+
+def _end_interrupted(prog: str, interruption: Interruption) -> int:
+    """Say so and return the exit code; ends the process here when a step of training still runs in a thread of it.
+
+    The interpreter's orderly end would stop such a thread inside the backward pass, which aborts the process (SIGABRT).
+    """
+    name = "SIGINT" if interruption.number is None else interruption.number.name
+    print(f"{prog}: interrupted by {name}", file=sys.stderr)
+    if any(thread.name.startswith("areal-") for thread in threading.enumerate()):
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(interruption.exit_code)
+    return interruption.exit_code
 
 
 def _parser() -> argparse.ArgumentParser:

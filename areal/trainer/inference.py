@@ -97,6 +97,7 @@ class Inference:
 
     def _start_servers(self) -> None:
         starter = self._stack.enter_context(ThreadPoolExecutor(1, "server-start"))
+        self._stack.callback(self._supervisor.close)  # first: whoever leaves early does not wait for servers to come up
         self._addresses = starter.submit(self._supervisor.start)
 
     def _latest_weights(self) -> tuple[str, int]:

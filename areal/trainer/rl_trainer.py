@@ -64,7 +64,7 @@ class PPOTrainer:
                 name="actor",
                 log_dir=self.run.dir / "workers",
             )
-            stack.callback(self._group.close)
+            stack.enter_context(self._group)
             info = self.run.resume({"actor": self._load_state}, self._parts())
             self._version = info.versions["actor"] if info is not None else 0
             self._group.call("set_version", self._version)

@@ -94,7 +94,8 @@ class TrainingRun:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: object) -> None:
-        status = "finished" if error is None else "interrupted" if kind is KeyboardInterrupt else "failed"
+        is_interrupted = isinstance(error, KeyboardInterrupt)
+        status = "finished" if error is None else "interrupted" if is_interrupted else "failed"
         cause = {} if error is None else {"cause": f"{type(error).__name__}: {error}"}
         if error is not None and status == "failed":
             logger.error("the run stops: %s", cause["cause"])

@@ -46,7 +46,7 @@ class SFTTrainer:
                 name="actor",
                 log_dir=self.run.dir / "workers",
             )
-            stack.callback(self._group.close)
+            stack.enter_context(self._group)
             self.run.resume({"actor": self._load_state}, {"data": self._loader})
             self.run.summary["num_parameters"] = self._group.call("num_parameters")
             self._stack = stack.pop_all()

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from areal.api.alloc_mode import ModelAllocation
 from areal.api.engine_api import Trajectory
@@ -61,6 +61,16 @@ class TrainGroup:
         if not isinstance(self._workers, InProcessWorker):
             row[stat_keys.rss_key("trainer")] = sum(worker.rss_bytes for worker in self._workers.health())
         return row
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: object) -> None:
+        """Close; a rank that is interrupted in a step is not waited for."""
+        if isinstance(error, KeyboardInterrupt):
+            self._workers.close()
+        else:
+            self.close()
 
     def close(self) -> None:
         """Let every rank leave its process group, then end the workers."""

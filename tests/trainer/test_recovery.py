@@ -11,6 +11,7 @@ import itertools
 import json
 import random
 import shutil
+import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -123,6 +124,29 @@ def test_rank_killed_stops_the_run_with_the_cause_and_the_same_command_goes_on(
     assert run.consumed() == undisturbed.consumed()
     norms, expected = ([row["ppo_actor/update/grad_norm"] for row in r.rows()] for r in (run, undisturbed))
     assert norms == pytest.approx(expected, rel=1e-4), "one rank and two add up in another order"
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_signal_ends_the_run_in_order_and_the_same_command_goes_on(
+    tiny_run: Make, undisturbed: TinyRun, number: signal.Signals, code: int
+) -> None:
+    run = tiny_run()
+
+    with run.start() as started:
+        started.wait_for_row(3)
+        started.process.send_signal(number)
+        assert started.wait() == code
+    lines = run.output().splitlines()
+    assert lines[-1] == f"drive_run.py: interrupted by {number.name}"
+    assert "Traceback" not in run.output() and "ERROR" not in run.output()
+    summary = json.loads((run.dir / "summary.json").read_text())
+    assert (summary["status"], summary["cause"]) == ("interrupted", f"Interrupted: {number.name}")
+    assert summary["num_steps"] == len(run.rows()) >= 3
+    run.run()
+
+    assert numbers(run) == numbers(undisturbed)
+    assert run.consumed() == undisturbed.consumed()
+    assert json.loads((run.dir / "summary.json").read_text())["status"] == "finished"
 
 
 def test_finished_run_is_left_alone(undisturbed: TinyRun) -> None:
