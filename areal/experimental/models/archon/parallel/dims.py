@@ -14,7 +14,6 @@ Experts are folded over dp_shard·cp·tp: with etp = 1 neighbouring ranks, tenso
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, fields
 from functools import cached_property
 
@@ -147,62 +146,45 @@ class ArchonParallelDims:
         return self.ep > 1
 
     @cached_property
-    def _world(self) -> DeviceMesh:
-        if not dist.is_initialized() or dist.get_world_size() != self.world_size:
-            size = dist.get_world_size() if dist.is_initialized() else 0
-            raise ConfigError(f"expected a default process group of {self.world_size} processes, got {size}")
-        return init_device_mesh(self.device_type, (self.world_size,), mesh_dim_names=("world",))
-
-    @cached_property
-    def full_mesh(self) -> DeviceMesh:
-        """Axes pp, dp_shard, cp, tp."""
-        return self._world._unflatten(0, (self.pp, self.dp_shard, self.cp, self.tp), _FULL_AXES)
-
-    @cached_property
-    def dense_mesh(self) -> DeviceMesh:
-        """Axes pp, dp_shard_cp, tp."""
-        return self._world._unflatten(0, (self.pp, self.fsdp, self.tp), _DENSE_AXES)
-
-    @cached_property
-    def sparse_mesh(self) -> DeviceMesh:
-        """Axes pp, dp_shard_mod_ep, ep, etp."""
-        shape = (self.pp, self.expert_fsdp, self.ep, self.expert_tp)
-        return self._world._unflatten(0, shape, _SPARSE_AXES)
-
-    @cached_property
-    def model_mesh(self) -> DeviceMesh:
-        """One axis over the ranks that work on the same sequences."""
-        return self.full_mesh["pp", "cp", "tp"]._flatten(MODEL_GROUP)
-
-    def build(self) -> None:
-        """Create all groups now. Collective: every rank calls it, once, before anything that asks for a group."""
-        for mesh in (self.full_mesh, self.dense_mesh, self.sparse_mesh, self.model_mesh):
-            assert mesh.get_coordinate() is not None, "every rank belongs to every mesh"
+    def meshes(self) -> MeshViews:
+        """The meshes; their creation is collective, and happens at the first use."""
+        return MeshViews(self)
 
     def get_mesh(self, axis: str) -> DeviceMesh:
-        """The one-dimensional mesh of an axis: pp, dp_shard (dp), cp, tp, dp_shard_cp (dp_cp), dp_shard_mod_ep, ep, etp, pp_cp_tp."""
+        """The one-dimensional mesh of an axis; see `MeshViews.axis`."""
+        return self.meshes.axis(axis)
+
+    def get_group(self, axis: str) -> dist.ProcessGroup:
+        """The process group of an axis that this rank belongs to; it exists also where the axis has one rank."""
+        return self.meshes.axis(axis).get_group()
+
+    def local_rank(self, axis: str) -> int:
+        """This rank's place along an axis."""
+        return self.meshes.axis(axis).get_local_rank()
+
+
+class MeshViews:
+    """All meshes of a layout. Creating it is collective: every rank does it, before anything that asks for a group."""
+
+    def __init__(self, dims: ArchonParallelDims) -> None:
+        if not dist.is_initialized() or dist.get_world_size() != dims.world_size:
+            size = dist.get_world_size() if dist.is_initialized() else 0
+            raise ConfigError(f"expected a default process group of {dims.world_size} processes, got {size}")
+        world = init_device_mesh(dims.device_type, (dims.world_size,), mesh_dim_names=("world",))
+        sparse = (dims.pp, dims.expert_fsdp, dims.ep, dims.expert_tp)
+        self.full = world._unflatten(0, (dims.pp, dims.dp_shard, dims.cp, dims.tp), _FULL_AXES)
+        self.dense = world._unflatten(0, (dims.pp, dims.fsdp, dims.tp), _DENSE_AXES)
+        self.sparse = world._unflatten(0, sparse, _SPARSE_AXES)
+        self.model = self.full["pp", "cp", "tp"]._flatten(MODEL_GROUP)
+
+    def axis(self, axis: str) -> DeviceMesh:
+        """The mesh of one axis: pp, dp_shard (dp), cp, tp, dp_shard_cp (dp_cp), dp_shard_mod_ep, ep, etp, pp_cp_tp."""
         name = _ALIASES.get(axis, axis)
         if name == MODEL_GROUP:
-            return self.model_mesh
-        # tp and pp of the dense view, which parameters are on; equal to those of the full one.
-        for view, axes in (
-            (self.dense_mesh, _DENSE_AXES),
-            (self.sparse_mesh, _SPARSE_AXES),
-            (self.full_mesh, _FULL_AXES),
-        ):
+            return self.model
+        # tp and pp are those of the dense view, which parameters live on.
+        for view, axes in ((self.dense, _DENSE_AXES), (self.sparse, _SPARSE_AXES), (self.full, _FULL_AXES)):
             if name in axes:
                 return view[name]
         known = sorted({*_FULL_AXES, *_DENSE_AXES, *_SPARSE_AXES, MODEL_GROUP, *_ALIASES})
         raise ValueError(f"expected an axis of {', '.join(known)}, got {axis!r}")
-
-    def get_group(self, axis: str) -> dist.ProcessGroup:
-        """The process group of an axis that this rank belongs to; it exists also where the axis has one rank."""
-        return self.get_mesh(axis).get_group()
-
-    def local_rank(self, axis: str) -> int:
-        """This rank's place along an axis."""
-        return self.get_mesh(axis).get_local_rank()
-
-    def size(self, axis: str) -> int:
-        """Number of ranks along an axis."""
-        return math.prod(self.get_mesh(axis).shape)
