@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from areal.experimental.models.archon.model_args import RopeArgs
-from areal.experimental.models.archon.modules.rope_frequencies import attention_factor, frequencies
+from areal.experimental.models.archon.modules.rope_frequencies import LENGTH_DEPENDENT, attention_factor, frequencies
 
 
 class Rope(nn.Module):
@@ -32,7 +32,7 @@ class Rope(nn.Module):
         super().__init__()
         self.args = args
         self.register_buffer("signed_freq", self._signed(frequencies(args)), persistent=False)
-        self.depends_on_length = args.kind in ("dynamic", "longrope")
+        self.depends_on_length = args.kind in LENGTH_DEPENDENT
 
     def forward(
         self, positions_N: Tensor, dtype: torch.dtype, lengths_N: Callable[[], Tensor]

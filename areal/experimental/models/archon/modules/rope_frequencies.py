@@ -15,6 +15,9 @@ from torch import Tensor
 
 from areal.experimental.models.archon.model_args import RopeArgs
 
+LENGTH_DEPENDENT = ("dynamic", "longrope")
+"""Kinds whose frequencies depend on the length of the sequence."""
+
 
 def frequencies(args: RopeArgs, length: int = 0) -> Tensor:
     """f_i `[R/2]` of a sequence of `length` tokens; only dynamic and longrope tables depend on it."""
