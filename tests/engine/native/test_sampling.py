@@ -85,6 +85,27 @@ def test_draw_inverts_the_cumulative_distribution_at_its_edges() -> None:
     assert draw(probs, u).tolist() == [1, 1, 3, 3, 4, 4]
 
 
+def test_draw_over_many_blocks_finds_the_token_at_every_part_of_the_distribution() -> None:
+    vocab_size, num_rows = 1000, 4096
+    probs = torch.randn(vocab_size, generator=torch.Generator().manual_seed(0)).mul(3).softmax(0)
+    probs[::3] = 0.0
+    probs[960:] = 0.0  # the last block has no mass at all
+    probs /= probs.sum()
+    cdf = probs.double().cumsum(0)
+    edges = torch.cat((cdf - probs.double(), cdf * (1 - 2.0**-52)))
+    u = torch.cat((torch.linspace(0, 1 - 2.0**-52, num_rows, dtype=torch.float64), edges / cdf[-1])).clamp(
+        0, 1 - 2.0**-52
+    )
+
+    tokens = draw(probs.expand(len(u), -1), u)
+
+    assert (probs[tokens] > 0).all()
+    expected = torch.searchsorted(cdf, u * cdf[-1], right=True)
+    exact = (cdf[expected] - u * cdf[-1]).abs().minimum((u * cdf[-1] - cdf[expected] + probs[expected]).abs()) > 1e-6
+    assert exact.sum() > num_rows / 2
+    assert tokens[exact].tolist() == expected[exact].tolist()
+
+
 def test_draw_of_a_row_of_nan_stays_in_the_vocabulary() -> None:
     assert 0 <= draw(torch.full((1, 4), torch.nan), torch.tensor([0.5], dtype=torch.float64)).item() < 4
 
@@ -118,3 +139,32 @@ def test_a_rows_draws_do_not_depend_on_the_rows_around_it() -> None:
             place = [3, 1].index(i)
             assert token.item() == later_tokens[place].item()
             assert logprob.item() == pytest.approx(later_logprobs[place].item(), abs=1e-6)
+
+
+def test_long_streams_are_those_of_the_counters_whoever_joins_and_leaves() -> None:
+    def stream(seed: int, offset: int, steps: int) -> list[int]:
+        u = uniforms(np.full(steps, seed_key(seed), np.uint64), np.arange(offset, offset + steps, dtype=np.uint64))
+        return draw(LOGITS.softmax(0).expand(steps, -1), torch.from_numpy(u)).tolist()
+
+    sampler, seen = RowSampler(3, torch.device("cpu")), {seed: [] for seed in range(3)}
+    rows: list[int] = []
+
+    def step(times: int) -> None:
+        for _ in range(times):
+            for seed, token in zip(rows, sampler.sample(LOGITS.expand(len(rows), -1))[0].tolist(), strict=True):
+                seen[seed].append(token)
+
+    for seed in (0, 1):
+        sampler.add(SamplingParams(rng_offset=7 * seed), (), seed_key(seed))
+    rows = [0, 1]
+    step(40)
+    sampler.add(SamplingParams(), (), seed_key(2))
+    seen[2] += sampler.sample(LOGITS.expand(1, -1), 2)[0].tolist()
+    rows = [0, 1, 2]
+    step(21)
+    sampler.retain([2, 1])
+    rows = [2, 1]
+    step(9)
+
+    assert [len(seen[seed]) for seed in range(3)] == [61, 70, 31]
+    assert all(seen[seed] == stream(seed, 7 * (seed == 1), len(seen[seed])) for seed in range(3))
