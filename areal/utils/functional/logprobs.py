@@ -6,21 +6,24 @@ Called by the training engines for every micro-batch. Must never hold a large fl
 and a vocabulary of 152 k that is 10 GB. Autograd through a loop of slices would: each slice's backward makes a zero
 gradient of full size. The functions here keep one log-normaliser a row and recompute each chunk in the backward.
 
-For row t with logits z = logits_t / temperature, p = softmax(z), label y:
-    logp = z_y - logsumexp(z),            d logp / dz_v = 1[v = y] - p_v
-    H    = logsumexp(z) - sum_v p_v z_v,  d H / dz_v    = -p_v (log p_v + H)
+The formulas stand in `logit_rows`. With a `tp_group` the vocabulary is cut evenly over its ranks (Megatron's loss
+parallelism): columns, weights and biases are this rank's, labels and results are those of the whole vocabulary, and the
+gradient of `hidden` is this rank's part of a sum over the group.
 Shapes: T tokens, V vocabulary, D hidden size, C rows of a chunk.
 """
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from torch import Tensor
 from torch.autograd.function import once_differentiable
+
+from areal.utils.functional.logit_rows import PLAIN, LogitShape, RowStats, VocabShard, reduce_chunk
 
 DEFAULT_CHUNK_SIZE = 1024
 # The fused head keeps the logits of a batch for its backward when they take no more than this, in float32: recomputing
@@ -34,7 +37,11 @@ _MIN_CPU_ROWS = 128
 
 
 def gather_logprobs(
-    logits: Tensor, labels: Tensor, temperature: float = 1.0, chunk_size: int = DEFAULT_CHUNK_SIZE
+    logits: Tensor,
+    labels: Tensor,
+    temperature: float = 1.0,
+    chunk_size: int = DEFAULT_CHUNK_SIZE,
+    tp_group: dist.ProcessGroup | None = None,
 ) -> Tensor:
     """Log-prob of each label: float32 `[T]`.
 
@@ -43,19 +50,25 @@ def gather_logprobs(
         labels: `[T]` integer, in [0, V).
         temperature: > 0; the logits are divided by it.
         chunk_size: most rows converted to float32 at a time, >= 1.
+        tp_group: ranks whose logits are the columns of one vocabulary, in equal parts; None: the columns are all of it.
     """
-    return gather_logprobs_entropy(logits, labels, temperature, chunk_size)[0]
+    return gather_logprobs_entropy(logits, labels, temperature, chunk_size, tp_group)[0]
 
 
 def gather_logprobs_entropy(
-    logits: Tensor, labels: Tensor, temperature: float = 1.0, chunk_size: int = DEFAULT_CHUNK_SIZE
+    logits: Tensor,
+    labels: Tensor,
+    temperature: float = 1.0,
+    chunk_size: int = DEFAULT_CHUNK_SIZE,
+    tp_group: dist.ProcessGroup | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Log-prob of each label and entropy of each row, in nats: float32 `[T]` each, both differentiable.
 
     Arguments as in `gather_logprobs`. The gradient has the dtype of the logits and is written chunk by chunk.
     """
     _check(logits.shape[0], labels, temperature, chunk_size)
-    return _GatherLogprobs.apply(logits, labels.long(), float(temperature), chunk_size)
+    shard = VocabShard.of(tp_group, logits.shape[1])
+    return _GatherLogprobs.apply(logits, labels.long(), float(temperature), chunk_size, shard)
 
 
 def linear_logprobs(
@@ -65,10 +78,13 @@ def linear_logprobs(
     temperature: float = 1.0,
     chunk_size: int = DEFAULT_CHUNK_SIZE,
     bias: Tensor | None = None,
+    shape: LogitShape = PLAIN,
+    tp_group: dist.ProcessGroup | None = None,
 ) -> Tensor:
     """`linear_logprobs_entropy` without the entropy, which costs one more pass over each chunk: float32 `[T]`."""
     _check(hidden.shape[0], labels, temperature, chunk_size)
-    return _LinearLogprobs.apply(hidden, weight, bias, labels.long(), float(temperature), chunk_size, False)[0]
+    head = _Head(float(temperature), shape, VocabShard.of(tp_group, weight.shape[0]))
+    return _LinearLogprobs.apply(hidden, weight, bias, labels.long(), head, chunk_size, False)[0]
 
 
 def linear_logprobs_entropy(
@@ -78,8 +94,10 @@ def linear_logprobs_entropy(
     temperature: float = 1.0,
     chunk_size: int = DEFAULT_CHUNK_SIZE,
     bias: Tensor | None = None,
+    shape: LogitShape = PLAIN,
+    tp_group: dist.ProcessGroup | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Log-probs and entropies of `hidden @ weight.T + bias`, holding C rows of logits at a time.
+    """Log-probs and entropies of `shape(hidden @ weight.T + bias)`, holding C rows of logits at a time.
 
     Small batches keep theirs for the backward, see `MAX_KEPT_LOGITS_BYTES`.
 
@@ -90,13 +108,16 @@ def linear_logprobs_entropy(
         temperature: > 0.
         chunk_size: most rows of logits at a time (C), >= 1.
         bias: `[V]` or None.
+        shape: what the head does to its logits.
+        tp_group: ranks whose weights are the rows of one vocabulary, in equal parts; None: the rows are all of it.
 
     Returns:
         float32 `[T]` log-probs and float32 `[T]` entropies, both differentiable in hidden, weight and bias. Rows whose
         upstream gradients are exactly zero (prompts, rejected samples) cost nothing in the backward.
     """
     _check(hidden.shape[0], labels, temperature, chunk_size)
-    return _LinearLogprobs.apply(hidden, weight, bias, labels.long(), float(temperature), chunk_size, True)
+    head = _Head(float(temperature), shape, VocabShard.of(tp_group, weight.shape[0]))
+    return _LinearLogprobs.apply(hidden, weight, bias, labels.long(), head, chunk_size, True)
 
 
 def _check(num_rows: int, labels: Tensor, temperature: float, chunk_size: int) -> None:
@@ -121,78 +142,53 @@ def _chunk_rows(chunk_size: int, like: Tensor, vocab_size: int) -> int:
     return min(chunk_size, max(_MIN_CPU_ROWS, in_cache))
 
 
-def _reduce_chunk(z_CV: Tensor, labels_C: Tensor, with_entropy: bool) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
-    """logp, row maximum, log-normaliser after subtracting it, and entropy. Overwrites z with z - maximum (finite)."""
-    max_C1 = z_CV.amax(dim=-1, keepdim=True)
-    exp_CV = z_CV.sub_(max_C1).exp()
-    sum_C = exp_CV.sum(dim=-1)
-    norm_C = sum_C.log()
-    logp_C = z_CV.gather(1, labels_C.unsqueeze(1)).squeeze(1) - norm_C
-    entropy_C = norm_C - torch.linalg.vecdot(exp_CV, z_CV) / sum_C if with_entropy else None
-    return logp_C, max_C1.squeeze(1), norm_C, entropy_C
+@dataclass(frozen=True)
+class _Head:
+    """What happens between the matrix product of a head and its softmax."""
 
+    temperature: float
+    shape: LogitShape
+    shard: VocabShard | None
 
-@dataclasses.dataclass(frozen=True)
-class _RowStats:
-    """What the backward knows of each row; `[T]` each, None where the output was not used."""
-
-    labels: Tensor
-    maximum: Tensor
-    norm: Tensor
-    entropy: Tensor | None
-    grad_logp: Tensor | None
-    grad_entropy: Tensor | None
-
-    def rows_with_gradient(self) -> Tensor:
-        """Indices of the rows whose upstream gradient is not exactly zero."""
-        grads = [grad for grad in (self.grad_logp, self.grad_entropy) if grad is not None]
-        return torch.stack([grad != 0 for grad in grads]).any(dim=0).nonzero().squeeze(1)
-
-    def logit_grad(self, z_CV: Tensor, rows_C: Tensor, temperature: float) -> Tensor:
-        """Gradient of the unscaled logits of some rows; overwrites and returns the chunk of z - maximum."""
-        log_p_CV = z_CV.sub_(self.norm[rows_C].unsqueeze(1))
-        factor_CV: Tensor | None = None
-        if self.grad_entropy is not None and self.entropy is not None:
-            factor_CV = log_p_CV + self.entropy[rows_C].unsqueeze(1)
-            factor_CV.mul_(self.grad_entropy[rows_C].unsqueeze(1))
-        grad_CV = log_p_CV.exp_()
-        if self.grad_logp is None:
-            return grad_CV.mul_(factor_CV).mul_(-1.0 / temperature)
-        grad_logp_C1 = self.grad_logp[rows_C].unsqueeze(1)
-        grad_CV.mul_(grad_logp_C1 if factor_CV is None else factor_CV.add_(grad_logp_C1))
-        grad_CV.scatter_add_(1, self.labels[rows_C].unsqueeze(1), -grad_logp_C1)
-        return grad_CV.mul_(-1.0 / temperature)
+    def logits(self, hidden_CD: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        """Shaped logits divided by the temperature, `[C, V]` in the dtype of the statistics."""
+        logits_CV = torch.nn.functional.linear(hidden_CD, weight, bias)
+        z_CV = self.shape.apply_(logits_CV.to(_stat_dtype(logits_CV.dtype)))
+        return z_CV if self.temperature == 1.0 else z_CV.div_(self.temperature)
 
 
 class _GatherLogprobs(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, logits: Tensor, labels: Tensor, temperature: float, chunk_size: int) -> tuple[Tensor, Tensor]:
+    def forward(
+        ctx: Any, logits: Tensor, labels: Tensor, temperature: float, chunk_size: int, shard: VocabShard | None
+    ) -> tuple[Tensor, Tensor]:
         ctx.set_materialize_grads(False)
+        ctx.shard = shard
         chunk_size = _chunk_rows(chunk_size, logits, logits.shape[1])
         ctx.temperature, ctx.chunk_size = temperature, chunk_size
         logp, maximum, norm, entropy = _row_buffers(logits, 4)
         for start in range(0, logits.shape[0], chunk_size):
             rows = slice(start, start + chunk_size)
             z_CV = logits[rows].to(logp.dtype, copy=True).div_(temperature)
-            logp[rows], maximum[rows], norm[rows], entropy_C = _reduce_chunk(z_CV, labels[rows], with_entropy=True)
+            logp[rows], maximum[rows], norm[rows], entropy_C = reduce_chunk(z_CV, labels[rows], True, shard)
             entropy[rows] = entropy_C
         ctx.save_for_backward(logits, labels, maximum, norm, entropy)
         return logp, entropy
 
     @staticmethod
     @once_differentiable
-    def backward(
-        ctx: Any, grad_logp: Tensor | None, grad_entropy: Tensor | None
-    ) -> tuple[Tensor | None, None, None, None]:
+    def backward(ctx: Any, grad_logp: Tensor | None, grad_entropy: Tensor | None) -> tuple[Tensor | None, ...]:
         if grad_logp is None and grad_entropy is None:
-            return None, None, None, None
+            return (None,) * 5
         logits, labels, maximum, norm, entropy = ctx.saved_tensors
-        stats = _RowStats(labels, maximum, norm, entropy, grad_logp, grad_entropy)
+        stats = RowStats(
+            labels, maximum, norm, entropy, grad_logp, grad_entropy, temperature=ctx.temperature, shard=ctx.shard
+        )
         grad = torch.zeros_like(logits)
         for rows_C in stats.rows_with_gradient().split(ctx.chunk_size):
             z_CV = logits[rows_C].to(norm.dtype).div_(ctx.temperature).sub_(maximum[rows_C].unsqueeze(1))
-            grad[rows_C] = stats.logit_grad(z_CV, rows_C, ctx.temperature).to(grad.dtype)
-        return grad, None, None, None
+            grad[rows_C] = stats.logit_grad(z_CV, rows_C).to(grad.dtype)
+        return grad, None, None, None, None
 
 
 class _LinearLogprobs(torch.autograd.Function):
@@ -203,20 +199,22 @@ class _LinearLogprobs(torch.autograd.Function):
         weight: Tensor,
         bias: Tensor | None,
         labels: Tensor,
-        temperature: float,
+        head: _Head,
         chunk_size: int,
         with_entropy: bool,
     ) -> tuple[Tensor, Tensor | None]:
         ctx.set_materialize_grads(False)
         chunk_size = _chunk_rows(chunk_size, hidden, weight.shape[0])
-        ctx.temperature, ctx.chunk_size = temperature, chunk_size
+        ctx.head, ctx.chunk_size = head, chunk_size
         logp, maximum, norm, entropy = _row_buffers(hidden, 4)
         keeps_logits = any(ctx.needs_input_grad[:3]) and _kept_bytes(hidden, weight) <= MAX_KEPT_LOGITS_BYTES
         kept: list[Tensor] = []
         for start in range(0, hidden.shape[0], chunk_size):
             rows = slice(start, start + chunk_size)
-            z_CV = _scaled_logits(hidden[rows], weight, bias, temperature)
-            logp[rows], maximum[rows], norm[rows], entropy_C = _reduce_chunk(z_CV, labels[rows], with_entropy)
+            z_CV = head.logits(hidden[rows], weight, bias)
+            logp[rows], maximum[rows], norm[rows], entropy_C = reduce_chunk(
+                z_CV, labels[rows], with_entropy, head.shard
+            )
             if entropy_C is not None:
                 entropy[rows] = entropy_C
             if keeps_logits:
@@ -231,7 +229,10 @@ class _LinearLogprobs(torch.autograd.Function):
         if grad_logp is None and grad_entropy is None:
             return (None,) * 7
         hidden, weight, bias, labels, maximum, norm, entropy, *kept = ctx.saved_tensors
-        stats = _RowStats(labels, maximum, norm, entropy, grad_logp, grad_entropy)
+        head: _Head = ctx.head
+        stats = RowStats(
+            labels, maximum, norm, entropy, grad_logp, grad_entropy, head.temperature, head.shape, head.shard
+        )
         grad_hidden = torch.zeros_like(hidden)
         # Sums over all tokens: float32 also for bfloat16 parameters.
         grad_weight = torch.zeros_like(weight, dtype=norm.dtype)
@@ -240,10 +241,10 @@ class _LinearLogprobs(torch.autograd.Function):
         if kept:
             chunks = _kept_chunks(kept, rows)
         else:
-            chunks = _recomputed_chunks(hidden, weight, bias, maximum, rows, ctx.temperature, ctx.chunk_size)
+            chunks = _recomputed_chunks(hidden, weight, bias, maximum, rows, head, ctx.chunk_size)
         for rows_C, z_CV in chunks:
             hidden_CD = hidden[rows_C]
-            grad_CV = stats.logit_grad(z_CV, rows_C, ctx.temperature)
+            grad_CV = stats.logit_grad(z_CV, rows_C)
             if grad_bias is not None:
                 grad_bias += grad_CV.sum(dim=0)
             grad_CV = grad_CV.to(hidden.dtype)
@@ -273,12 +274,12 @@ def _recomputed_chunks(
     bias: Tensor | None,
     maximum: Tensor,
     rows: Tensor,
-    temperature: float,
+    head: _Head,
     chunk_size: int,
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Rows that have a gradient, in full chunks, with their z - maximum."""
     for rows_C in rows.split(chunk_size):
-        z_CV = _scaled_logits(hidden[rows_C], weight, bias, temperature)
+        z_CV = head.logits(hidden[rows_C], weight, bias)
         yield rows_C, z_CV.sub_(maximum[rows_C].unsqueeze(1))
 
 
@@ -289,9 +290,3 @@ def _row_buffers(like: Tensor, count: int) -> tuple[Tensor, ...]:
 
 def _kept_bytes(hidden: Tensor, weight: Tensor) -> int:
     return hidden.shape[0] * weight.shape[0] * _stat_dtype(hidden.dtype).itemsize
-
-
-def _scaled_logits(hidden_CD: Tensor, weight: Tensor, bias: Tensor | None, temperature: float) -> Tensor:
-    logits_CV = torch.nn.functional.linear(hidden_CD, weight, bias)
-    z_CV = logits_CV.to(_stat_dtype(logits_CV.dtype))
-    return z_CV if temperature == 1.0 else z_CV.div_(temperature)
