@@ -15,12 +15,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from areal.engine.native.checkpoint import check_headers, dtype_of, read_headers, read_tensors
 from areal.engine.native.kv_cache import DecodeAttention, ExtendAttention, PrefillAttention, SlotKVCache
 from areal.engine.native.runner import ModelInfo, Prefix, PreparedWeights
 from areal.experimental.models.archon.decoder import Decoder
 from areal.experimental.models.archon.weight_map import WeightMap
 from areal.utils.checksum import weights_checksum
+from areal.utils.weight_files import check_headers, dtype_of, read_headers, read_tensors
 
 PREFILL_TOKENS = 8192
 """Padded tokens of one prefill call: enough to fill the cores, small enough to bound the activations."""

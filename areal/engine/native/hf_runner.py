@@ -16,11 +16,11 @@ import torch.nn.functional as F
 from torch import Tensor
 from transformers import AutoModelForCausalLM, DynamicCache, PretrainedConfig, PreTrainedModel
 
-from areal.engine.native.checkpoint import check_headers, read_headers, read_tensors
 from areal.engine.native.runner import ModelInfo, Prefix, PreparedWeights
 from areal.utils.checksum import weights_checksum
 from areal.utils.errors import CheckpointError, ConfigError
 from areal.utils.hf_utils import no_progress_bars
+from areal.utils.weight_files import check_headers, read_headers, read_tensors
 
 PREFILL_TOKENS = 4096
 """Padded tokens of one prefill call."""

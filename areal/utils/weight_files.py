@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Reads weight directories of safetensors files: headers first, so that a bad checkpoint is refused before anything changes.
 
-Called by the runners, from any thread; never touches a model.
+Called by the embedded server and by ArchonEngine, from any thread; never touches a model.
 """
 
 from __future__ import annotations
