@@ -233,7 +233,10 @@ class SharedExpertArgs:
 
 @dataclass(frozen=True, kw_only=True)
 class MoEArgs:
-    """Mixture of experts. weight_on_input: the routing weight multiplies the expert's input, not its output (llama4)."""
+    """Mixture of experts. weight_on_input: the routing weight multiplies the expert's input, not its output (llama4).
+
+    output_scale: factor of the sum of routed and shared experts; 0.5 where HF averages the two (cohere2_moe).
+    """
 
     num_experts: int
     top_k: int
@@ -241,6 +244,7 @@ class MoEArgs:
     experts: ExpertArgs
     shared: SharedExpertArgs | None = None
     weight_on_input: bool = False
+    output_scale: float = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)

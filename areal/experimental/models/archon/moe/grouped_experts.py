@@ -1,8 +1,9 @@
 # Copyright 2026 The areal authors
 # SPDX-License-Identifier: Apache-2.0
-"""The feed-forwards of all experts, on rows that are sorted by expert.
+"""The feed-forwards of all experts that this rank holds, on rows sorted by expert.
 
-Called by `MoE`. Dimensions: R rows, E hidden width, I inner width, X (local) experts.
+Called by `MoE`. Reads the number of experts and the widths off its parameters, which parallelism may have cut.
+Dimensions: R rows, E hidden width, I inner width, X experts.
 """
 
 from __future__ import annotations
@@ -17,13 +18,24 @@ from areal.experimental.models.archon.model_args import ExpertArgs
 from areal.experimental.models.archon.modules.activation import activation_of, clamped_swiglu
 from areal.experimental.models.archon.roles import Role
 
+# Strides of the operands of a grouped product must be multiples of this.
+_ALIGNMENT_BYTES = 16
+
 
 class GroupedExperts(nn.Module):
-    """w2[x](act(w1[x] h) · w3[x] h) for the rows h of each expert x."""
+    """w2[x](act(w1[x] h) · w3[x] h) for the rows h of each expert x; without w3 when not gated.
 
-    def __init__(self, args: ExpertArgs, num_experts: int, hidden_size: int) -> None:
+    `num_partial_sums`: ranks whose outputs are added up (expert tensor parallelism); each contributes its share of b2.
+    """
+
+    def __init__(self, args: ExpertArgs, num_experts: int, hidden_size: int, init_std: float = 0.02) -> None:
         super().__init__()
+        is_clamped = args.activation == "clamped_swiglu"
+        if is_clamped and (args.clamp is None or not args.gated):
+            raise ValueError(f"expected clamp and gated=True with clamped_swiglu, got {args.clamp} and {args.gated}")
         self.args = args
+        self.init_std = init_std
+        self.num_partial_sums = 1
         inner = args.intermediate_size
         self.w1 = nn.Parameter(torch.empty(num_experts, inner, hidden_size))
         self.w2 = nn.Parameter(torch.empty(num_experts, hidden_size, inner))
@@ -31,32 +43,73 @@ class GroupedExperts(nn.Module):
         self.b1 = nn.Parameter(torch.empty(num_experts, inner)) if args.bias else None
         self.b2 = nn.Parameter(torch.empty(num_experts, hidden_size)) if args.bias else None
         self.b3 = nn.Parameter(torch.empty(num_experts, inner)) if args.bias and args.gated else None
-        self.act = None if args.activation == "clamped_swiglu" else activation_of(args.activation)
+        self.act = None if is_clamped else activation_of(args.activation)
 
     def roles(self) -> Mapping[str, Role]:
         """See `roles`."""
         return dict.fromkeys(("w1", "w2", "w3", "b1", "b2", "b3"), Role.EXPERTS)
 
     def init_weights(self) -> None:
-        """Small normal matrices, zero biases."""
+        """Normal matrices, zero biases."""
         with torch.no_grad():
             for weight in (self.w1, self.w2, self.w3):
                 if weight is not None:
-                    nn.init.normal_(weight, std=0.02)
+                    nn.init.normal_(weight, std=self.init_std)
             for bias in (self.b1, self.b2, self.b3):
                 if bias is not None:
                     nn.init.zeros_(bias)
 
     def forward(self, rows_RE: Tensor, counts_X: Tensor) -> Tensor:
-        """Outputs `[R, E]`; the first counts_X[0] rows belong to expert 0 and so on."""
-        parts = rows_RE.split(counts_X.tolist())
-        return torch.cat([self._expert(x, part) for x, part in enumerate(parts)])
+        """Outputs `[R, E]`; partial sums where the inner width is cut.
 
-    def _expert(self, x: int, rows: Tensor) -> Tensor:
-        gate = F.linear(rows, self.w1[x], None if self.b1 is None else self.b1[x])
-        up = None if self.w3 is None else F.linear(rows, self.w3[x], None if self.b3 is None else self.b3[x])
-        if self.act is None:
-            inner = clamped_swiglu(gate, up, self.args.clamp, self.args.alpha)
+        Args:
+            rows_RE: the first counts_X[0] rows belong to expert 0 and so on. Of rows beyond the sum of the counts, neither
+                output nor gradient is defined.
+            counts_X: int64, rows of each expert.
+        """
+        groups = _Groups(rows_RE, counts_X)
+        gate_RI = groups.linear(rows_RE, self.w1, self.b1)
+        if self.w3 is None:
+            assert self.act is not None
+            inner_RI = self.act(gate_RI)
+        elif self.act is None:
+            assert self.args.clamp is not None
+            inner_RI = clamped_swiglu(
+                gate_RI, groups.linear(rows_RE, self.w3, self.b3), self.args.clamp, self.args.alpha
+            )
         else:
-            inner = self.act(gate) if up is None else self.act(gate) * up
-        return F.linear(inner, self.w2[x], None if self.b2 is None else self.b2[x])
+            inner_RI = self.act(gate_RI) * groups.linear(rows_RE, self.w3, self.b3)
+        share = self.b2 if self.b2 is None or self.num_partial_sums == 1 else self.b2 / self.num_partial_sums
+        return groups.linear(inner_RI, self.w2, share)
+
+
+class _Groups:
+    """Which rows belong to which expert."""
+
+    def __init__(self, rows_RE: Tensor, counts_X: Tensor) -> None:
+        self.num_rows = rows_RE.shape[0]
+        self.counts_X = counts_X
+        self.ends_X = counts_X.cumsum(0, dtype=torch.int32)
+
+    def linear(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        """x[r] · weight[expert of r]ᵀ + bias[expert of r]."""
+        if self.num_rows and _is_aligned(x) and _is_aligned(weight):
+            y = F.grouped_mm(x, weight.transpose(-2, -1), offs=self.ends_X)
+        else:
+            y = self._linear_in_turn(x, weight)
+        return y if bias is None else y + bias.index_select(0, self._experts())
+
+    def _linear_in_turn(self, x: Tensor, weight: Tensor) -> Tensor:
+        """For odd widths and for no rows at all, whose gradient is zero but must exist."""
+        counts = self.counts_X.tolist() if self.num_rows else [0] * weight.shape[0]
+        parts = x.split(counts)
+        return torch.cat([F.linear(part, matrix) for part, matrix in zip(parts, weight.unbind(), strict=True)])
+
+    def _experts(self) -> Tensor:
+        """The expert of each row; of rows beyond all groups, the last."""
+        rows_R = torch.arange(self.num_rows, device=self.ends_X.device, dtype=torch.int32)
+        return torch.searchsorted(self.ends_X, rows_R, right=True).clamp_(max=self.ends_X.shape[0] - 1)
+
+
+def _is_aligned(x: Tensor) -> bool:
+    return x.is_contiguous() and x.shape[-1] * x.element_size() % _ALIGNMENT_BYTES == 0

@@ -2,35 +2,50 @@
 # SPDX-License-Identifier: Apache-2.0
 """The mixture-of-experts feed-forward of a block: route, order by expert, compute, combine, add the shared experts.
 
-Called by `Block`. Dimensions: N tokens, E hidden width, X experts, K choices a token, R = N·K rows.
+Called by `Block`. Counts the tokens of each expert for `balance`. Must never move a device value to the host.
+Dimensions: N tokens, E hidden width, X experts, K choices a token, R = N·K rows.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor, nn
 
 from areal.experimental.models.archon.model_args import MoEArgs
 from areal.experimental.models.archon.modules.feed_forward import FeedForward
+from areal.experimental.models.archon.moe.dispatch import LocalDispatcher, TokenDispatcher
 from areal.experimental.models.archon.moe.grouped_experts import GroupedExperts
-from areal.experimental.models.archon.moe.router import TokenChoiceTopKRouter
+from areal.experimental.models.archon.moe.losses import RouterLosses, add_router_losses
+from areal.experimental.models.archon.moe.router import Routing, TokenChoiceTopKRouter
+from areal.experimental.models.archon.moe.token_reorderer import TokenOrder, TokenReorderer, gather_rows, sum_rows
 from areal.experimental.models.archon.roles import Role
 
 
 class MoE(nn.Module):
-    """Σ_k weight_k · expert_k(x), plus the shared experts."""
+    """Σ_k weight_k · expert_k(x), plus the shared experts; no token is ever dropped.
 
-    def __init__(self, args: MoEArgs, hidden_size: int) -> None:
+    `dispatcher` is replaced by expert parallelism. `router_losses` is set by `balance.set_router_losses`.
+    `tokens_per_expert` (int64 `[X]`, not saved) counts choices since the last `balance.update_expert_biases`.
+    """
+
+    tokens_per_expert: Tensor
+
+    def __init__(self, args: MoEArgs, hidden_size: int, init_std: float = 0.02) -> None:
         super().__init__()
         self.args = args
         self.router = TokenChoiceTopKRouter(args.router, args.num_experts, args.top_k, hidden_size)
-        self.experts = GroupedExperts(args.experts, args.num_experts, hidden_size)
+        self.reorderer = TokenReorderer(args.num_experts, args.top_k)
+        self.experts = GroupedExperts(args.experts, args.num_experts, hidden_size, init_std)
         shared = args.shared
         self.shared_experts = None if shared is None else FeedForward(shared.feed_forward, hidden_size)
         has_gate = shared is not None and shared.gate
         self.shared_expert_gate = nn.Linear(hidden_size, 1, bias=False) if has_gate else None
+        self.dispatcher: TokenDispatcher = LocalDispatcher()
+        self.router_losses: RouterLosses | None = None
+        counts_X = torch.zeros(args.num_experts, dtype=torch.int64, device="cpu")
+        self.register_buffer("tokens_per_expert", counts_X, persistent=False)
 
     def roles(self) -> Mapping[str, Role]:
         """See `roles`."""
@@ -38,21 +53,52 @@ class MoE(nn.Module):
 
     def forward(self, x_NE: Tensor) -> Tensor:
         """`[N, E]`."""
-        weights_NK, experts_NK = self.router(x_NE)
-        slots_R = experts_NK.flatten().argsort(stable=True)
-        counts_X = torch.bincount(experts_NK.flatten(), minlength=self.args.num_experts)
-        tokens_R = slots_R // self.args.top_k
-        rows_RE = x_NE[tokens_R]
-        weights_R1 = weights_NK.flatten()[slots_R, None].to(x_NE.dtype)
+        routing = self.router(x_NE)
+        order = self.reorderer(routing.experts)
+        if self.training and torch.is_grad_enabled() and not _is_recomputing():
+            self.tokens_per_expert.add_(order.counts)
+        y_NE = self._experts(x_NE, self._with_losses(routing, order), order)
+        if self.shared_experts is not None:
+            y_NE = y_NE + self._shared(x_NE)
+        return y_NE if self.args.output_scale == 1.0 else y_NE * self.args.output_scale
+
+    def _experts(self, x_NE: Tensor, weights_NK: Tensor, order: TokenOrder) -> Tensor:
+        rows_RE = gather_rows(x_NE, order)
         if self.args.weight_on_input:
-            rows_RE = rows_RE * weights_R1
-        rows_RE = self.experts(rows_RE, counts_X)
-        if not self.args.weight_on_input:
-            rows_RE = rows_RE * weights_R1
-        y_NE = torch.zeros_like(x_NE).index_add(0, tokens_R, rows_RE)
-        return y_NE if self.shared_experts is None else y_NE + self._shared(x_NE)
+            rows_RE = rows_RE * weights_NK.flatten()[order.slots, None].to(x_NE.dtype)
+        local_rows, local_counts, state = self.dispatcher.dispatch(rows_RE, order.counts)
+        rows_RE = self.dispatcher.combine(self.experts(local_rows, local_counts), state)
+        return sum_rows(rows_RE, order, None if self.args.weight_on_input else weights_NK)
 
     def _shared(self, x_NE: Tensor) -> Tensor:
         assert self.shared_experts is not None
         y_NE = self.shared_experts(x_NE)
         return y_NE if self.shared_expert_gate is None else y_NE * torch.sigmoid(self.shared_expert_gate(x_NE))
+
+    def _with_losses(self, routing: Routing, order: TokenOrder) -> Tensor:
+        """The weights; their gradient carries that of the auxiliary losses."""
+        losses = self.router_losses
+        if losses is None or not self.training or not torch.is_grad_enabled():
+            return routing.weights
+        return add_router_losses(routing, order.counts, losses, self.args.router.score)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> MoE:
+        """Counts follow `module.to(...)` to another device, and stay zero through `to_empty`."""
+        exact = self.tokens_per_expert
+        super()._apply(fn, recurse)
+        self.tokens_per_expert = exact.to(self.tokens_per_expert.device)
+        return self
+
+
+def _is_recomputing() -> bool:
+    """Whether this forward runs inside a backward, as activation checkpointing does: its tokens were counted before.
+
+    A compiled block saves or recomputes by itself and never runs this twice.
+    """
+    in_backward = not torch.compiler.is_compiling() and torch._C._current_graph_task_id() != -1
+    return in_backward
+
+
+def moe_layers(model: nn.Module) -> dict[str, MoE]:
+    """All MoE layers of a model or stage by name."""
+    return {name: module for name, module in model.named_modules() if isinstance(module, MoE)}
