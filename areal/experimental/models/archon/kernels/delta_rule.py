@@ -50,7 +50,7 @@ def delta_rule(
         lengths: tokens of each of the n packed sequences, summing to N.
         initial_state: `[n, H, D, W]` before each sequence; None means zero.
     """
-    plan = chunk_plan(lengths)
+    plan = chunk_plan(lengths, q_NHD.device)
     q, k, v, g, beta = (_to_chunks(x, plan) for x in (q_NHD, k_NHD, v_NHW, log_decay_NH, beta_NH))
     q = q * q.shape[-1] ** -0.5
     total_ZHL = g.cumsum(-1)
@@ -70,7 +70,7 @@ def delta_rule(
     if initial_state is None:
         state = q.new_zeros(len(lengths), *k.shape[1:2], k.shape[-1], v.shape[-1])
     else:
-        state = initial_state.float()[plan.order.to(initial_state.device)]
+        state = initial_state.float()[plan.order]
     outputs, finished = [], []
     steps = zip(*(x.split(plan.running) for x in (u, w, scores, q_decayed, k_decayed, last_ZH.exp())), strict=True)
     for running, (u_i, w_i, scores_i, q_i, k_i, keep_i) in zip(plan.running, steps, strict=True):
@@ -82,8 +82,8 @@ def delta_rule(
         state = state * keep_i[..., None, None] + k_i.transpose(-1, -2) @ v_new
     finished.append(state)
     out_ZHLW = torch.cat(outputs)
-    out_NHW = out_ZHLW.transpose(1, 2).flatten(0, 1).index_select(0, plan.slot_of.to(q.device))
-    states = torch.cat(finished[::-1])[plan.order.argsort().to(q.device)]
+    out_NHW = out_ZHLW.transpose(1, 2).flatten(0, 1).index_select(0, plan.slot_of)
+    states = torch.cat(finished[::-1])[plan.order.argsort()]
     return out_NHW.to(v_NHW.dtype), states
 
 
@@ -99,7 +99,7 @@ def delta_rule_step(
 
 
 @lru_cache(maxsize=64)
-def chunk_plan(lengths: tuple[int, ...]) -> ChunkPlan:
+def chunk_plan(lengths: tuple[int, ...], device: torch.device) -> ChunkPlan:
     """The chunks of sequences of these lengths; cached, since all layers of a pass share one."""
     order = sorted(range(len(lengths)), key=lambda i: -lengths[i])
     starts = [0, *itertools.accumulate(lengths)]
@@ -117,11 +117,11 @@ def chunk_plan(lengths: tuple[int, ...]) -> ChunkPlan:
     is_real = token_of > 0
     slot_of = torch.empty(starts[-1], dtype=torch.long)
     slot_of[token_of[is_real] - 1] = is_real.nonzero().squeeze(1)
-    return ChunkPlan(token_of, slot_of, tuple(running), torch.tensor(order))
+    return ChunkPlan(token_of.to(device), slot_of.to(device), tuple(running), torch.tensor(order, device=device))
 
 
 def _to_chunks(x: Tensor, plan: ChunkPlan) -> Tensor:
     """`[Z, H, L, ...]` in fp32 of `[N, H, ...]`. Zero padding is neutral: it neither decays nor corrects the state."""
     padded = torch.cat((x.new_zeros(1, *x.shape[1:]), x)).float()
-    chunks = padded.index_select(0, plan.token_of.to(x.device))
+    chunks = padded.index_select(0, plan.token_of)
     return chunks.unflatten(0, (-1, CHUNK)).transpose(1, 2)

@@ -100,5 +100,6 @@ class ConvWeight(nn.Module):
 
 
 def _unit(x: Tensor) -> Tensor:
-    """Vectors of length one along the last dimension."""
+    """Vectors of length one along the last dimension, in fp32."""
+    x = x.float()
     return x * torch.rsqrt(x.square().sum(-1, keepdim=True) + L2_EPS)
