@@ -18,14 +18,14 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import Enum
 
 import torch
-from torch import Tensor
 
 from areal.api.io_struct import Version
-from areal.engine.native.messages import FinishReason, GenerateRequest, Generation, PauseMode, VersionSpan
+from areal.engine.native.live_rows import LiveRows, LiveSequence
+from areal.engine.native.messages import FinishReason, GenerateRequest, Generation, PauseMode
 from areal.engine.native.metrics import Counters
 from areal.engine.native.prefix_cache import PrefixCache
 from areal.engine.native.runner import Prefix, PreparedWeights, Runner
@@ -55,30 +55,6 @@ class _State(Enum):
     PAUSED = "paused"
 
 
-@dataclass(kw_only=True, slots=True)
-class _Sequence:
-    request: GenerateRequest
-    future: Future[Generation]
-    stop_ids: frozenset[int]
-    max_new_tokens: int
-    key: int
-    output_ids: list[int] = field(default_factory=list)
-    output_logprobs: list[float] = field(default_factory=list)
-    span_starts: list[tuple[Version, int]] = field(default_factory=list)
-
-    def begin_span(self, version: Version) -> None:
-        """The tokens from here on are drawn under `version`."""
-        if self.span_starts and self.span_starts[-1][1] == len(self.output_ids):
-            self.span_starts.pop()
-        self.span_starts.append((version, len(self.output_ids)))
-
-    def spans(self) -> list[VersionSpan]:
-        """The spans that hold tokens."""
-        ends = [start for _, start in self.span_starts[1:]] + [len(self.output_ids)]
-        pairs = zip(self.span_starts, ends, strict=False)
-        return [VersionSpan(version=v, start=start, end=end) for (v, start), end in pairs if end > start]
-
-
 class Scheduler:
     """Continuous batching: sequences join when a slot is free and leave in the step that ends them."""
 
@@ -88,8 +64,8 @@ class Scheduler:
         self._runner = runner
         self._options = options
         self._state = _State.RUNNING
-        self._waiting: deque[_Sequence] = deque()
-        self._live: list[_Sequence] = []
+        self._waiting: deque[LiveSequence] = deque()
+        self._live = LiveRows()
         self._sampler = RowSampler(options.max_num_seqs, runner.device)
         self._last_tokens_R = torch.zeros(0, dtype=torch.long, device=runner.device)
         self._prefixes = PrefixCache(PREFIX_CACHE_BYTES)
@@ -131,7 +107,7 @@ class Scheduler:
             key = seed_key(sampling.seed)
         room = self._options.max_model_len - len(request.input_ids)
         self._waiting.append(
-            _Sequence(
+            LiveSequence(
                 request=request,
                 future=future,
                 stop_ids=frozenset(stops),
@@ -141,7 +117,7 @@ class Scheduler:
         )
         self.counters.requests_total += 1
 
-    def abort(self, is_meant: Callable[[_Sequence], bool]) -> int:
+    def abort(self, is_meant: Callable[[LiveSequence], bool]) -> int:
         """End the sequences `is_meant` picks with what they have; returns how many."""
         queued = [s for s in self._waiting if is_meant(s)]
         self._waiting = deque(s for s in self._waiting if not is_meant(s))
@@ -191,7 +167,9 @@ class Scheduler:
             if self._live:
                 tokens_R, logprobs_R = self._sampler.sample(self._runner.decode(self._last_tokens_R))
                 self._last_tokens_R = tokens_R
-                self._record(tokens_R, logprobs_R, 0)
+                self.counters.generated_tokens_total += len(self._live)
+                if self._live.note(tokens_R.tolist(), logprobs_R.tolist()):
+                    self._release_ended()
         self.counters.steps_total += 1
         self.counters.step_seconds_total += time.perf_counter() - started
 
@@ -213,14 +191,18 @@ class Scheduler:
         self._runner.append(prefixes)
         for sequence in joining:
             self._sampler.add(sequence.request.sampling, sequence.stop_ids, sequence.key)
-            sequence.begin_span(self.version)
-        self._live += joining
         num_prompt_tokens = sum(len(s.request.input_ids) for s in joining)
         self.counters.prompt_tokens_total += num_prompt_tokens
         self.counters.prefill_cached_tokens_total += num_prompt_tokens
         tokens_R, logprobs_R = self._sampler.sample(torch.stack([p.logits for p in prefixes]), first)
         self._last_tokens_R = torch.cat((self._last_tokens_R, tokens_R))
-        self._record(tokens_R, logprobs_R, first)
+        for sequence, token, logprob in zip(joining, tokens_R.tolist(), logprobs_R.tolist(), strict=True):
+            sequence.begin_span(self.version)
+            sequence.output_ids.append(token)
+            sequence.output_logprobs.append(logprob)
+        self.counters.generated_tokens_total += len(joining)
+        self._live.join(joining)
+        self._release_ended()
 
     def _compute_prompts(self, prompts: list[tuple[int, ...]]) -> list[Prefix]:
         num_tokens = sum(map(len, prompts))
@@ -228,23 +210,14 @@ class Scheduler:
         self.counters.prefill_cached_tokens_total -= num_tokens
         return self._runner.prefill(prompts)
 
-    def _record(self, tokens_R: Tensor, logprobs_R: Tensor, first: int) -> None:
-        """Hand the tokens to the rows from `first` on; finished ones leave."""
-        finished: list[int] = []
-        rows = enumerate(zip(self._live[first:], tokens_R.tolist(), logprobs_R.tolist()), first)
-        for row, (sequence, token, logprob) in rows:
-            sequence.output_ids.append(token)
-            sequence.output_logprobs.append(logprob)
-            if token in sequence.stop_ids:
-                self._finish(sequence, FinishReason.STOP)
-                finished.append(row)
-            elif len(sequence.output_ids) >= sequence.max_new_tokens:
-                self._finish(sequence, FinishReason.LENGTH)
-                finished.append(row)
-        self.counters.generated_tokens_total += len(tokens_R)
-        self._release(finished)
+    def _release_ended(self) -> None:
+        """Hand over the sequences that end with their last token; they leave."""
+        ended = [(row, s, reason) for row, s in enumerate(self._live) if (reason := s.end_reason()) is not None]
+        for _, sequence, reason in ended:
+            self._finish(sequence, reason)
+        self._release([row for row, _, _ in ended])
 
-    def _finish(self, sequence: _Sequence, reason: FinishReason) -> None:
+    def _finish(self, sequence: LiveSequence, reason: FinishReason) -> None:
         if not math.isfinite(sum(sequence.output_logprobs)):
             self._fail_non_finite(sequence)
             return
@@ -264,7 +237,7 @@ class Scheduler:
         else:
             self.counters.requests_abort_total += 1
 
-    def _fail_non_finite(self, sequence: _Sequence) -> None:
+    def _fail_non_finite(self, sequence: LiveSequence) -> None:
         # Its slot may hold NaN, which would reach the row that takes it over: 0 · NaN is NaN.
         self._context_is_stale = True
         self.counters.requests_failed_total += 1
@@ -283,7 +256,7 @@ class Scheduler:
         gone = set(rows)
         tail = [row for row in range(count, len(self._live)) if row not in gone]
         order = [tail.pop() if row in gone else row for row in range(count)]
-        self._live = [self._live[row] for row in order]
+        self._live.retain(order)
         self._sampler.retain(order)
         self._runner.retain(order)
         self._last_tokens_R = self._last_tokens_R[order]
