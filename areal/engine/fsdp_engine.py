@@ -21,6 +21,7 @@ from transformers import PreTrainedConfig, PreTrainedModel
 from areal.api.cli_args import TrainEngineConfig
 from areal.engine.core.engine import CoreTrainEngine
 from areal.engine.core.model import PackedInputs
+from areal.engine.core.sequential import SequentialModel
 from areal.engine.core.topology import Topology, ensure_default_group
 from areal.models.hf_model import (
     checkpoint_activations,
@@ -57,14 +58,15 @@ class FSDPEngine(CoreTrainEngine):
         super().__init__(config, build_fsdp_model)
 
 
-class FSDPPackedModel:
+class FSDPPackedModel(SequentialModel):
     """The `PackedModel` of `FSDPEngine`: a `PackedLM`, plain or sharded."""
+
+    module: PackedLM
 
     def __init__(
         self, module: PackedLM, hidden_matrices: set[str], config: TrainEngineConfig, topology: Topology
     ) -> None:
-        self.module = module
-        self.hidden_matrices = hidden_matrices
+        super().__init__(module, hidden_matrices, topology.device)
         self.compute_dtype = _DTYPES[config.dtype]
         self._config = config
         self._topology = topology

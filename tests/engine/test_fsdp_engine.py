@@ -130,7 +130,9 @@ def test_train_batch_no_trained_token_at_all_raises(model_path: str):
         make_engine(tiny_config(model_path)).train_batch(batch, weighted_loss, num_trained_tokens)
 
 
-def test_train_batch_non_finite_gradient_skips_the_update_and_counts_it(model_path: str):
+def test_train_batch_non_finite_gradient_skips_the_update_counts_it_and_names_parameters(
+    model_path: str, caplog: pytest.LogCaptureFixture
+):
     batch = make_batch(SEQ_LENS)
     engine = make_engine(tiny_config(model_path))
     before = dict(engine.state_iter())
@@ -138,7 +140,9 @@ def test_train_batch_non_finite_gradient_skips_the_update_and_counts_it(model_pa
     def broken_loss(logprobs: Tensor, entropy: Tensor, mb: dict[str, Any]) -> Tensor:
         return weighted_loss(logprobs, entropy, mb) * float("nan")
 
-    result = engine.train_batch(batch, broken_loss, num_trained_tokens)
+    with caplog.at_level("WARNING"):
+        result = engine.train_batch(batch, broken_loss, num_trained_tokens)
+    assert "layers.0.mlp" in caplog.text and " not finite, norm of the rest 0" in caplog.text
     assert (result["update_successful"], result["num_skipped_updates"]) == (0.0, 1.0)
     assert all(torch.equal(tensor, before[name]) for name, tensor in engine.state_iter())
     result = engine.train_batch(batch, weighted_loss, num_trained_tokens)

@@ -24,8 +24,8 @@ from areal.api.cli_args import TrainEngineConfig
 from areal.api.engine_api import LossFn, LossWeightFn, TrainEngine, Trajectory
 from areal.api.io_struct import FinetuneSpec, SaveLoadMeta
 from areal.engine.core import topology as topo
-from areal.engine.core.accumulate import forward_backward, global_weight, logprobs_of, micro_batch_weights
-from areal.engine.core.model import PackedModel
+from areal.engine.core.accumulate import global_weight, micro_batch_weights
+from areal.engine.core.model import Objective, PackedModel
 from areal.engine.core.optim import OptimizerSet
 from areal.engine.core.saving import load_sharded, save_hf, save_sharded
 from areal.engine.core.topology import Topology
@@ -39,6 +39,7 @@ from areal.utils.data import (
 from areal.utils.errors import ConfigError
 
 BuildModel = Callable[[TrainEngineConfig, Topology], PackedModel]
+Join = Callable[[ParallelStrategy | None], Topology]
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,9 @@ class _Ready:
 
     def split(self, input_: Trajectory | list[Trajectory]) -> MicroBatchList:
         batch: dict[str, Any] = concat_padded_tensors(input_) if isinstance(input_, list) else input_
-        mbs = split_padded_tensor_dict_into_mb_list(batch, self.config.mb_spec, self.topology.group)
+        spec = self.model.micro_batch_spec(self.config.mb_spec)
+        mbs = split_padded_tensor_dict_into_mb_list(batch, spec, self.topology.data.group)
+        check_positions(mbs, self.model.max_positions, self.topology)
         return mbs.to(self.topology.device)
 
     def run(
@@ -72,23 +75,27 @@ class _Ready:
         mbs = self.split(input_)
         weights = micro_batch_weights(mbs, loss_weight_fn)
         total = global_weight(weights, self.topology)
-        loss = forward_backward(self.model, mbs, loss_fn, weights, total, self.temperature, self.topology)
+        objective = Objective(
+            micro_batches=mbs, loss_fn=loss_fn, weights=weights, total_weight=total, temperature=self.temperature
+        )
+        loss = self.topology.sum_over_data(self.model.forward_backward(objective))
         return loss, total, len(mbs)
 
 
 class CoreTrainEngine(TrainEngine):
-    """A `TrainEngine` over whatever model `build_model` makes."""
+    """A `TrainEngine` over whatever model `build_model` makes on the ranks that `join` arranges."""
 
-    def __init__(self, config: TrainEngineConfig, build_model: BuildModel) -> None:
+    def __init__(self, config: TrainEngineConfig, build_model: BuildModel, join: Join = topo.join) -> None:
         self.config = config
         self._build_model = build_model
+        self._join = join
         self._topology: Topology | None = None
         self._state: _Ready | None = None
         self._version = 0
 
     def create_process_group(self, parallel_strategy: ParallelStrategy | None = None) -> None:
         """Join the process group of the torch rendezvous variables; without them, train alone."""
-        self._topology = topo.join(parallel_strategy)
+        self._topology = self._join(parallel_strategy)
 
     def initialize(self, addr: str | None, ft_spec: FinetuneSpec) -> None:
         """Build the model and, if the role is trained, its optimizer and LR schedule. `addr` is None: nothing to call."""
@@ -99,7 +106,11 @@ class CoreTrainEngine(TrainEngine):
         optimizers = None
         if self.config.optimizer is not None:
             optimizers = OptimizerSet(
-                self.config.optimizer, model.module, model.hidden_matrices, ft_spec.total_train_steps
+                self.config.optimizer,
+                model.module,
+                model.hidden_matrices,
+                ft_spec.total_train_steps,
+                model.clip_gradients,
             )
         self._state = _Ready(self.config, topology, model, optimizers)
 
@@ -112,23 +123,23 @@ class CoreTrainEngine(TrainEngine):
 
     @property
     def data_parallel_group(self) -> dist.ProcessGroup | None:
-        """Group of all ranks; None in a run of one process."""
-        return _joined(self._topology).group
+        """Group of the ranks with different data; None in a run of one process."""
+        return _joined(self._topology).data.group
 
     @property
     def data_parallel_rank(self) -> int:
         """Rank in the data-parallel group."""
-        return _joined(self._topology).rank
+        return _joined(self._topology).data.rank
 
     @property
     def data_parallel_world_size(self) -> int:
         """Number of data-parallel ranks."""
-        return _joined(self._topology).world_size
+        return _joined(self._topology).data.size
 
     @property
     def num_parameters(self) -> int:
         """Parameters of the whole model, shared ones counted once."""
-        return sum(param.numel() for param in self._ready.model.module.parameters())  # of a DTensor: all its shards
+        return self._ready.model.num_parameters
 
     def train_batch(
         self, input_: Trajectory | list[Trajectory], loss_fn: LossFn, loss_weight_fn: LossWeightFn
@@ -138,13 +149,14 @@ class CoreTrainEngine(TrainEngine):
         `loss_fn` gets prediction-aligned log-probs and entropies `[T]` (the log-prob at the last token of a sequence is
         0 and has no gradient) and the packed micro-batch on this engine's device. Returns `update_successful` (0.0 when
         gradients were not finite and nothing was updated), `num_skipped_updates` so far, `grad_norm` before clipping,
-        `lr`, `num_micro_batches`, `loss` and `loss_weight` over all ranks.
+        `lr`, `num_micro_batches`, `loss` and `loss_weight` over all ranks, and what the model's `finish_step` tells.
         """
         ready = self._ready
         optimizers = ready.trainable
         optimizers.zero_grad()
         loss, total_weight, num_micro_batches = ready.run(input_, loss_fn, loss_weight_fn)
         result = optimizers.step()
+        found = ready.model.finish_step(result.successful)
         return {
             "update_successful": float(result.successful),
             "num_skipped_updates": float(optimizers.num_skipped),
@@ -153,6 +165,7 @@ class CoreTrainEngine(TrainEngine):
             "num_micro_batches": float(num_micro_batches),
             "loss": float(loss),
             "loss_weight": total_weight,
+            **found,
         }
 
     @torch.no_grad()
@@ -167,6 +180,8 @@ class CoreTrainEngine(TrainEngine):
     def forward_batch(self, input_: Trajectory | list[Trajectory]) -> Tensor | list[Tensor]:
         """Log-prob of the next token without dropout, prediction aligned: float32 `[B, L]` on the CPU, 0 where there is none.
 
+        Of a critic: the value of each token.
+
         For a list of trajectories, one tensor each, in its own padded length.
         """
         if isinstance(input_, list):
@@ -174,14 +189,8 @@ class CoreTrainEngine(TrainEngine):
             return split_batch(self.forward_batch(batch), meta)
         ready = self._ready
         mbs = ready.split({key: input_[key] for key in ("input_ids", "attention_mask")})
-        outputs = []
         with _evaluating(ready.model):
-            for position, mb in enumerate(mbs):
-                if not mbs.is_dummy(position) or ready.model.must_run_in_step():
-                    logprobs, _ = logprobs_of(
-                        ready.model, mb, ready.temperature, ready.topology.device, with_entropy=False
-                    )
-                    outputs.append(logprobs.cpu())
+            outputs = ready.model.forward(mbs, ready.temperature)
         return mbs.to_padded(outputs)
 
     def step_lr_scheduler(self) -> None:
@@ -233,6 +242,20 @@ class CoreTrainEngine(TrainEngine):
         if self._state is None:
             raise RuntimeError("expected initialize() before using the engine, or the engine was destroyed")
         return self._state
+
+
+def check_positions(micro_batches: MicroBatchList, limit: int | None, topology: Topology) -> None:
+    """`ConfigError` on all ranks when a sequence of any of them is longer than the model can place."""
+    if limit is None:
+        return
+    longest = torch.tensor(micro_batches.max_seqlen, device=topology.device)
+    if topology.data.group is not None:
+        dist.all_reduce(longest, dist.ReduceOp.MAX, topology.data.group)
+    if longest > limit:
+        raise ConfigError(
+            f"expected sequences of at most {limit} tokens (max_position_embeddings of the model), got one of "
+            f"{int(longest)}; lower the dataset's max_length or max_new_tokens"
+        )
 
 
 def _joined(topology: Topology | None) -> Topology:

@@ -1,8 +1,9 @@
 # Copyright 2026 The areal authors
 # SPDX-License-Identifier: Apache-2.0
-"""What an engine supplies to the shared core: a built and parallelised model behind four groups of methods.
+"""What an engine supplies to the shared core: a built and parallelised model behind `PackedModel`.
 
-`areal.engine.core.engine` trains, saves and loads through this protocol alone; `fsdp_engine` implements it.
+`areal.engine.core.engine` trains, saves and loads through this protocol alone. Models whose micro-batches run one after
+another derive from `core.sequential.SequentialModel`; a pipelined one implements the whole.
 """
 
 from __future__ import annotations
@@ -15,8 +16,11 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
+from areal.api.cli_args import MicroBatchSpec
+from areal.api.engine_api import LossFn
 from areal.models.packed_attention.layout import PackedLayout
 from areal.models.packed_attention.sharing import find_shared_prefixes
+from areal.utils.data import MicroBatchList
 
 
 @dataclass(frozen=True)
@@ -61,29 +65,59 @@ class PackedInputs:
         return predictions if self.prediction_of is None else predictions.index_select(0, self.prediction_of)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Objective:
+    """What a step computes: the sum over micro-batches i and ranks of L_i · w_i / W; see `accumulate`.
+
+    `weights` is float64 `[n]` on the CPU, `total_weight` is W. A critic's loss gets `(values, micro_batch)`.
+    """
+
+    micro_batches: MicroBatchList
+    loss_fn: LossFn
+    weights: Tensor
+    total_weight: float
+    temperature: float
+
+
 class PackedModel(Protocol):
-    """A causal LM on this rank's device, sharded as its engine likes."""
+    """A causal LM on this rank's device, sharded as its engine likes. Ranks with the same data call all of it together."""
 
     module: nn.Module
-    """Holds the parameters; their names are stable over any number of ranks."""
+    """Holds this rank's parameters; their names are stable over any number of ranks."""
     hidden_matrices: set[str]
     """Names of the 2-D parameters between embedding and head, which Muon may orthogonalise."""
 
     @property
-    def shares_prefixes(self) -> bool:
-        """Whether sequences of a micro-batch may share rows (`PackedInputs` with `prediction_rows`)."""
+    def num_parameters(self) -> int:
+        """Parameters of the whole model, shared ones counted once."""
         ...
 
-    def logprobs(self, inputs: PackedInputs, temperature: float, with_entropy: bool) -> tuple[Tensor, Tensor | None]:
-        """Log-probs of the labels and entropies, float32 `[U]`; collective where parameters are sharded."""
+    @property
+    def max_positions(self) -> int | None:
+        """Longest sequence it can place, in tokens; None where any length will do."""
         ...
 
-    def set_gradient_sync(self, is_last: bool) -> None:
-        """Told before each forward whether its backward is the last one of the step, which must leave gradients reduced."""
+    def micro_batch_spec(self, spec: MicroBatchSpec) -> MicroBatchSpec:
+        """How batches have to be cut for this model: `spec`, or more micro-batches."""
         ...
 
-    def must_run_in_step(self) -> bool:
-        """Whether all ranks must run the same forwards and backwards, because these contain collectives."""
+    def forward_backward(self, objective: Objective) -> Tensor:
+        """Accumulate gradients of the objective (or, without gradients enabled, only compute it).
+
+        Returns the part of this rank's data: a detached float64 scalar, equal on all ranks with the same data.
+        """
+        ...
+
+    def forward(self, micro_batches: MicroBatchList, temperature: float) -> list[Tensor]:
+        """Log-probs of the next token (critic: values) `[T]` of every micro-batch but dummies, without gradients."""
+        ...
+
+    def clip_gradients(self, max_norm: float) -> float:
+        """Scale all gradients to a global norm of at most `max_norm`; returns the norm before, equal on all ranks."""
+        ...
+
+    def finish_step(self, successful: bool) -> dict[str, float]:
+        """Called once after each optimizer step; returns statistics of it, equal on all ranks."""
         ...
 
     def state_iter(self) -> Iterator[tuple[str, Tensor]]:

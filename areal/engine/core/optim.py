@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,6 +25,9 @@ from areal.utils.lr_scheduler import LRSchedule
 
 logger = getLogger("optim")
 
+NUM_WORST = 5
+"""Parameters named when gradients are not finite: enough to see whether one layer or all of them broke."""
+
 
 @dataclass(frozen=True)
 class UpdateResult:
@@ -39,9 +42,17 @@ class OptimizerSet:
     """The optimizers of one model with their common learning-rate schedule."""
 
     def __init__(
-        self, config: OptimizerConfig, module: nn.Module, hidden_matrices: set[str], total_train_steps: int
+        self,
+        config: OptimizerConfig,
+        module: nn.Module,
+        hidden_matrices: set[str],
+        total_train_steps: int,
+        clip: Callable[[float], float] | None = None,
     ) -> None:
+        """`clip(max_norm)` clips all gradients of the module and returns their norm; None: `clip_gradients`."""
         self._config = config
+        self._clip = clip
+        self._module = module
         self._params = [param for param in module.parameters() if param.requires_grad]
         self.optimizers = build_optimizers(config, module, hidden_matrices)
         self.schedule = LRSchedule(config, total_train_steps, self.optimizers)
@@ -56,8 +67,11 @@ class OptimizerSet:
     def step(self) -> UpdateResult:
         """Clip the gradients and update the parameters; leave both untouched if any gradient is not finite."""
         lr = self.schedule.lr
-        grads = [param.grad for param in self._params if param.grad is not None]
-        grad_norm = clip_gradients(grads, self._config.gradient_clipping)
+        max_norm = self._config.gradient_clipping
+        if self._clip is not None:
+            grad_norm = self._clip(max_norm)
+        else:
+            grad_norm = clip_gradients([p.grad for p in self._params if p.grad is not None], max_norm)
         successful = math.isfinite(grad_norm)
         if successful:
             for optimizer in self.optimizers:
@@ -65,7 +79,10 @@ class OptimizerSet:
         else:
             self.num_skipped += 1
             logger.warning(
-                "skipped an update: the gradient norm is %s (%d skipped so far)", grad_norm, self.num_skipped
+                "skipped an update: the gradient norm is %s (%d skipped so far). Worst gradients of this rank: %s",
+                grad_norm,
+                self.num_skipped,
+                "; ".join(describe_worst_gradients(self._module)),
             )
         self.zero_grad()
         return UpdateResult(successful, grad_norm, lr)
@@ -125,6 +142,23 @@ def clip_gradients(grads: Iterable[Tensor], max_norm: float) -> float:
         for mesh_grads in by_mesh.values():
             torch._foreach_mul_(mesh_grads, scale)
     return total
+
+
+def describe_worst_gradients(module: nn.Module, limit: int = NUM_WORST) -> list[str]:
+    """`name: how many elements are not finite, norm of the others` of the worst gradients that this rank holds.
+
+    Those with most elements that are not finite come first, then those with the largest norm. No collectives.
+    """
+    found: list[tuple[int, float, str]] = []
+    for name, param in module.named_parameters():
+        if param.grad is None:
+            continue
+        grad = param.grad.to_local() if isinstance(param.grad, DTensor) else param.grad
+        is_finite = torch.isfinite(grad)
+        norm = float(torch.where(is_finite, grad, 0.0).float().norm())
+        found.append((int((~is_finite).sum()), norm, f"{name}{list(param.shape)}"))
+    worst = sorted(found, reverse=True)[:limit]
+    return [f"{name}: {num_bad} not finite, norm of the rest {norm:.4g}" for num_bad, norm, name in worst]
 
 
 def _adamw(config: OptimizerConfig, params: list[nn.Parameter]) -> Optimizer:

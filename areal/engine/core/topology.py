@@ -28,27 +28,45 @@ COLLECTIVE_TIMEOUT = datetime.timedelta(minutes=30)
 
 
 @dataclass(frozen=True)
+class DataAxis:
+    """This rank's place among the ranks that get different data; the other ranks get the same data as one of these."""
+
+    group: dist.ProcessGroup | None
+    rank: int
+    size: int
+
+
+@dataclass(frozen=True)
 class Topology:
-    """Where this process trains. `group` is None for one process alone; `mesh` is made when an engine asks for it."""
+    """Where this process trains. `group` is None for one process alone.
+
+    `data_axis` is None where every rank gets data of its own.
+    """
 
     device: torch.device
     rank: int
     world_size: int
     owns_default_group: bool
+    data_axis: DataAxis | None = None
 
     @property
     def group(self) -> dist.ProcessGroup | None:
-        """The data-parallel group: all ranks; None in a run of one process."""
+        """All ranks; None in a run of one process."""
         return dist.group.WORLD if self.world_size > 1 else None
+
+    @property
+    def data(self) -> DataAxis:
+        """The data axis: batches are split over it, losses and statistics summed."""
+        return DataAxis(self.group, self.rank, self.world_size) if self.data_axis is None else self.data_axis
 
     def data_parallel_mesh(self) -> DeviceMesh:
         """A mesh with the one axis `dp` over all ranks."""
         return init_device_mesh(self.device.type, (self.world_size,), mesh_dim_names=(DP_AXIS,))
 
-    def all_reduce_sum(self, value: torch.Tensor) -> torch.Tensor:
-        """Sum of a tensor over all ranks, in place."""
-        if self.group is not None:
-            dist.all_reduce(value, group=self.group)
+    def sum_over_data(self, value: torch.Tensor) -> torch.Tensor:
+        """Sum of a tensor over the data axis, in place: each sample counts once, however many ranks work on it."""
+        if self.data.group is not None:
+            dist.all_reduce(value, group=self.data.group)
         return value
 
     def barrier(self) -> None:
@@ -80,13 +98,19 @@ class Topology:
 
 
 def join(strategy: ParallelStrategy | None) -> Topology:
-    """Join the group that RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT describe; without them, train alone.
+    """`join_world` for engines that know data parallelism alone; `ConfigError` when the strategy asks for other axes."""
+    _check_strategy(strategy, run_size())
+    return join_world()
 
-    `ConfigError` when the strategy asks for other axes than data, or for another number of processes.
-    """
-    was_initialized = dist.is_initialized()
-    world_size = dist.get_world_size() if was_initialized else int(os.environ.get("WORLD_SIZE", "1"))
-    _check_strategy(strategy, world_size)
+
+def run_size() -> int:
+    """Number of processes of this run, known before they join."""
+    return dist.get_world_size() if dist.is_initialized() else int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def join_world() -> Topology:
+    """Join the group that RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT describe; without them, train alone."""
+    was_initialized, world_size = dist.is_initialized(), run_size()
     device = _select_device()
     if world_size > 1 and not was_initialized:
         backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
