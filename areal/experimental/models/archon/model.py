@@ -8,8 +8,9 @@ Knows nothing of caches, packing, devices or parallelism. Built on the meta devi
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -22,6 +23,9 @@ from areal.experimental.models.archon.modules.block import Block
 from areal.experimental.models.archon.modules.norm import Norm
 from areal.experimental.models.archon.modules.rope import Rope
 from areal.experimental.models.archon.roles import Role
+
+ContextFactory = Callable[[Tensor, int, Any], MixingContext]
+"""From `(cu_seqlens, max_seqlen, tree_attn_meta)` to the context of a packed micro-batch."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +64,7 @@ class ArchonModel(nn.Module):
         has_output = part.has_head and not args.is_critic and not args.tie_embeddings
         self.output = nn.Linear(args.hidden_size, args.vocab_size, bias=args.head.bias) if has_output else None
         self.score = nn.Linear(args.hidden_size, 1, bias=False) if part.has_head and args.is_critic else None
+        self.make_context: ContextFactory = partial(PackedContext.of, args)
 
     def roles(self) -> Mapping[str, Role]:
         """See `roles`."""
@@ -88,7 +93,7 @@ class ArchonModel(nn.Module):
             max_seqlen: longest of them.
             tree_attn_meta: which tokens see which where sequences share prefixes; see `contexts.packed`.
         """
-        context = PackedContext.of(self.args, cu_seqlens, int(max_seqlen), tree_attn_meta)
+        context = self.make_context(cu_seqlens, int(max_seqlen), tree_attn_meta)
         x_NE = self.run(tokens.squeeze(0), positions.squeeze(0), context)
         return (self.head(x_NE) if self.part.has_head else x_NE).unsqueeze(0)
 

@@ -58,15 +58,16 @@ def exchange_rows(x: Tensor, output_counts: list[int], input_counts: list[int], 
     return _ExchangeRows.apply(x, output_counts, input_counts, group)
 
 
+def all_gather(x: Tensor, group: ProcessGroup) -> Tensor:
+    """Rows of all ranks, without gradient."""
+    return funcol.wait_tensor(funcol.all_gather_tensor(x.contiguous(), 0, group))
+
+
 def exchange_counts(counts: Tensor, group: ProcessGroup) -> Tensor:
     """All-to-all of equal shares of an integer tensor along dim 0; no gradient."""
     received = torch.empty_like(counts)
     dist.all_to_all_single(received, counts.contiguous(), group=group)
     return received
-
-
-def _all_gather(x: Tensor, group: ProcessGroup) -> Tensor:
-    return funcol.wait_tensor(funcol.all_gather_tensor(x.contiguous(), 0, group))
 
 
 def _reduce_scatter(x: Tensor, group: ProcessGroup) -> Tensor:
@@ -90,7 +91,7 @@ class _Gather(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, group: ProcessGroup, sums: bool) -> Tensor:
         ctx.group, ctx.sums = group, sums
-        return _all_gather(x, group)
+        return all_gather(x, group)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
@@ -105,7 +106,7 @@ class _ScatterSum(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
-        return _all_gather(grad, ctx.group), None
+        return all_gather(grad, ctx.group), None
 
 
 class _OwnRows(torch.autograd.Function):
@@ -116,7 +117,7 @@ class _OwnRows(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
-        return _all_gather(grad, ctx.group), None
+        return all_gather(grad, ctx.group), None
 
 
 class _SumGradient(torch.autograd.Function):

@@ -1,0 +1,54 @@
+# Copyright 2026 The areal authors
+# SPDX-License-Identifier: Apache-2.0
+"""Turns an `ArchonModel`, whole or one pipeline stage, into its part of a parallel layout: the only way in for engines.
+
+The order is fixed: TP and EP change modules, CP the context, activation checkpointing and compilation must see those, and FSDP
+must see final parameters. It matches the `ParallelizeFn` protocol, so that a family's `infra/parallelize.py` can be this
+function. Must never look at which family a model belongs to.
+"""
+
+from __future__ import annotations
+
+import torch
+
+from areal.experimental.models.archon.model import ArchonModel
+from areal.experimental.models.archon.parallel.dims import ArchonParallelDims
+from areal.experimental.models.archon.parallel.expert import apply_expert_parallel
+from areal.experimental.models.archon.parallel.fsdp import ReshardPolicy, apply_fsdp, needs_fsdp
+from areal.experimental.models.archon.parallel.scoring import ScoringDecoder
+from areal.experimental.models.archon.parallel.tensor import apply_tensor_parallel, gather_logits
+from areal.experimental.models.archon.parallel.validate import check_layout
+
+
+def parallelize_decoder(
+    model: ArchonModel,
+    parallel_dims: ArchonParallelDims,
+    param_dtype: torch.dtype = torch.bfloat16,
+    reduce_dtype: torch.dtype = torch.float32,
+    loss_parallel: bool = True,
+    cpu_offload: bool = False,
+    reshard_after_forward_policy: ReshardPolicy = "default",
+) -> ArchonModel:
+    """Parallelise a model in place and return it. Collective over all ranks.
+
+    Args:
+        model: on the meta device, or with the same whole weights on every rank, in the dtype of the master weights.
+        parallel_dims: the layout.
+        param_dtype: dtype of computation and of gathered parameters.
+        reduce_dtype: dtype in which gradients are reduced.
+        loss_parallel: leave logits cut over the vocabulary; False: `head` gathers them.
+        cpu_offload: keep parameters, gradients and optimizer state in host memory.
+        reshard_after_forward_policy: whether blocks give up gathered parameters between forward and backward.
+    """
+    check_layout(model.args, parallel_dims)
+    if parallel_dims.tp_enabled:
+        mesh = parallel_dims.get_mesh("tp")
+        apply_tensor_parallel(model, mesh)
+        if not loss_parallel:
+            gather_logits(model, mesh)
+        if isinstance(model, ScoringDecoder):
+            model.vocab_group = mesh.get_group()
+    apply_expert_parallel(model, parallel_dims)
+    if needs_fsdp(model, parallel_dims, param_dtype, cpu_offload):
+        apply_fsdp(model, parallel_dims, param_dtype, reduce_dtype, cpu_offload, reshard_after_forward_policy)
+    return model

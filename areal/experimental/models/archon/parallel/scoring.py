@@ -1,0 +1,63 @@
+# Copyright 2026 The areal authors
+# SPDX-License-Identifier: Apache-2.0
+"""A decoder whose forward ends in what losses are made of: log-probs and entropies of labels, or a critic's values.
+
+`ArchonEngine` trains it, whole or one part a pipeline stage. Logits of all tokens never exist. Dimensions: N tokens.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.distributed import ProcessGroup
+
+from areal.experimental.models.archon.model import ArchonModel
+from areal.utils.functional.logit_rows import LogitShape
+from areal.utils.functional.logprobs import DEFAULT_CHUNK_SIZE, linear_logprobs, linear_logprobs_entropy
+
+
+class ScoringDecoder(ArchonModel):
+    """An `ArchonModel` that scores labels. `vocab_group`: ranks that share the vocabulary, set by `parallelize_decoder`."""
+
+    vocab_group: ProcessGroup | None = None
+
+    def forward(
+        self,
+        tokens: Tensor,
+        positions: Tensor,
+        cu_seqlens: Tensor,
+        max_seqlen: int | Tensor,
+        tree_attn_meta: Any | None = None,
+        labels: Tensor | None = None,
+        temperature: float = 1.0,
+        with_entropy: bool = True,
+        chunk_size: int = DEFAULT_CHUNK_SIZE,
+        prediction_rows: Tensor | None = None,
+    ) -> Tensor:
+        """Scores fp32 `[1, N, 2]` (log-prob, entropy), `[1, N, 1]` without entropy; a critic's values `[1, N, 1]`.
+
+        An inner stage returns hidden states, and without labels a model its logits; see `ArchonModel.forward`.
+
+        Args:
+            labels: int64 `[1, N]`, the token each row predicts.
+            temperature: divisor of the logits, > 0.
+            with_entropy: whether to compute it; it costs one more pass over the logits.
+            chunk_size: most rows of logits that exist at a time.
+            prediction_rows: int64 `[U]`, the row each of U labels is predicted from, where sequences share rows: scores
+                are `[1, U, 2]` then. None: one label a row.
+        """
+        if not self.part.has_head or self.score is not None or labels is None:
+            return super().forward(tokens, positions, cu_seqlens, max_seqlen, tree_attn_meta)
+        context = self.make_context(cu_seqlens, int(max_seqlen), tree_attn_meta)
+        hidden_NE = self.run(tokens.squeeze(0), positions.squeeze(0), context)
+        if prediction_rows is not None:
+            hidden_NE = hidden_NE.index_select(0, prediction_rows)
+        shape = LogitShape(self.args.head.scale, self.args.head.softcap)
+        arguments = (hidden_NE, self.head_weight, labels.squeeze(0), temperature, chunk_size, self.head_bias, shape)
+        if with_entropy:
+            scores = torch.stack(linear_logprobs_entropy(*arguments, self.vocab_group), dim=-1)
+        else:
+            scores = linear_logprobs(*arguments, self.vocab_group).unsqueeze(-1)
+        return scores.unsqueeze(0)

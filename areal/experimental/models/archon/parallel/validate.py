@@ -1,0 +1,71 @@
+# Copyright 2026 The areal authors
+# SPDX-License-Identifier: Apache-2.0
+"""What a model must divide by in a layout, checked before anything is built; every message has both numbers.
+
+Called by `parallelize_decoder` and by `areal plan`. Imports no torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from areal.experimental.models.archon.model_args import (
+    AttentionArgs,
+    DecoderArgs,
+    DeltaNetArgs,
+    FeedForwardArgs,
+    LayerArgs,
+    MLAArgs,
+)
+from areal.experimental.models.archon.parallel.dims import ArchonParallelDims
+from areal.utils.errors import ConfigError
+
+
+def check_layout(args: DecoderArgs, dims: ArchonParallelDims) -> None:
+    """`ConfigError` naming the first constraint that the model breaks."""
+    _divides("vocab_size", args.vocab_size, "tp", dims.tp)
+    if dims.pp > 1 and args.tie_embeddings and not args.is_critic:
+        raise ConfigError(
+            f"expected untied embeddings with pipeline parallelism (the embedding is on the first stage, the head on the "
+            f"last), got tie_word_embeddings=true and pp = {dims.pp}; use pp = 1, or untie them in the checkpoint"
+        )
+    for index, layer in enumerate(args.layers):
+        for what, size, axis, ranks in _constraints(layer, dims):
+            _divides(f"layer {index}: {what}", size, axis, ranks)
+        _check_key_heads(index, layer, dims)
+
+
+def _divides(what: str, size: int, axis: str, ranks: int) -> None:
+    if size % ranks:
+        raise ConfigError(f"expected {what} to be divisible by {axis} = {ranks}, got {size}; lower {axis}")
+
+
+def _constraints(layer: LayerArgs, dims: ArchonParallelDims) -> Iterator[tuple[str, int, str, int]]:
+    mixer, ffn = layer.mixer, layer.ffn
+    if isinstance(mixer, DeltaNetArgs):
+        # Not cut by tp: q, k and v lie in one projection.
+        yield "value heads of the gated DeltaNet", mixer.num_value_heads, "cp", dims.cp
+        width = 2 * mixer.num_key_heads * mixer.key_head_dim + mixer.num_value_heads * mixer.value_head_dim
+        yield "convolution channels of the gated DeltaNet", width, "cp", dims.cp
+    else:
+        yield "attention heads", mixer.num_heads, "tp*cp", dims.tp * dims.cp
+    if isinstance(mixer, AttentionArgs):
+        yield "key-value heads (they are not repeated over tensor-parallel ranks)", mixer.num_kv_heads, "tp", dims.tp
+    if isinstance(ffn, FeedForwardArgs):
+        yield "width of the feed-forward", ffn.intermediate_size, "tp", dims.tp
+        return
+    yield "experts", ffn.num_experts, "ep", dims.ep
+    yield "width of an expert", ffn.experts.intermediate_size, "etp (tp without expert parallelism)", dims.expert_tp
+    if ffn.shared is not None:
+        yield "width of the shared experts", ffn.shared.feed_forward.intermediate_size, "tp", dims.tp
+
+
+def _check_key_heads(index: int, layer: LayerArgs, dims: ArchonParallelDims) -> None:
+    if isinstance(layer.mixer, MLAArgs | DeltaNetArgs):
+        return
+    local = layer.mixer.num_kv_heads // dims.tp
+    if local % dims.cp and dims.cp % local:
+        raise ConfigError(
+            f"expected layer {index}: key-value heads of a tensor-parallel rank to divide cp or to be divisible by it, got "
+            f"{local} = {layer.mixer.num_kv_heads}/{dims.tp} heads and cp = {dims.cp}; change cp"
+        )

@@ -1,0 +1,50 @@
+# Copyright 2026 The areal authors
+# SPDX-License-Identifier: Apache-2.0
+"""One optimizer step in every layout without pipeline equals that of one process without any."""
+
+from __future__ import annotations
+
+import pytest
+
+from areal.experimental.models.archon.model_args import DecoderArgs
+from tests.distributed import run_ranks
+from tests.experimental.models.archon.parallel.cases import (
+    DENSE,
+    MOE,
+    assert_same_step,
+    make_batch,
+    parallel_step,
+    reference_step,
+)
+
+
+def _check(args: DecoderArgs, world_size: int, sizes: dict[str, int]) -> None:
+    others = sizes.get("tp", 1) * sizes.get("cp", 1)
+    expected = reference_step(args, [make_batch(seed) for seed in range(world_size // others)])
+    for result in run_ranks(parallel_step, world_size, args, sizes):
+        assert_same_step(result, expected)
+
+
+@pytest.mark.parametrize(
+    ("world_size", "sizes"), [(2, {"dp_shard": 2}), (2, {"tp": 2}), (4, {"tp": 2, "dp_shard": 2})], ids=str
+)
+def test_step_of_a_dense_model_equals_that_of_one_process(world_size: int, sizes: dict[str, int]) -> None:
+    _check(DENSE, world_size, sizes)
+
+
+@pytest.mark.parametrize(
+    ("world_size", "sizes"),
+    [
+        (2, {"dp_shard": 2}),
+        (2, {"dp_shard": 2, "ep": 2}),
+        (2, {"tp": 2}),
+        (2, {"tp": 2, "ep": 2}),
+        (4, {"dp_shard": 4, "ep": 2}),
+        (4, {"dp_shard": 2, "tp": 2, "ep": 4}),
+        (4, {"dp_shard": 2, "tp": 2, "ep": 2, "etp": 2}),
+        (4, {"dp_shard": 2, "tp": 2, "ep": 2}),
+    ],
+    ids=str,
+)
+def test_step_of_a_model_with_experts_equals_that_of_one_process(world_size: int, sizes: dict[str, int]) -> None:
+    _check(MOE, world_size, sizes)
