@@ -53,6 +53,21 @@ def test_what_need_not_be_asked_is_derived():
     assert config.eval_gconfig is not config.gconfig
 
 
+@pytest.mark.parametrize(
+    ("actor_dtype", "native_dtype", "expected"),
+    [
+        ("bfloat16", None, "bfloat16"),
+        ("fp32", None, "float32"),
+        ("bfloat16", "float32", "float32"),
+        ("float32", "fp16", "float16"),
+    ],
+)
+def test_native_dtype_is_that_of_the_actor_unless_it_is_set(actor_dtype: str, native_dtype: str | None, expected: str):
+    config = make(actor=PPOActorConfig(path="m", dtype=actor_dtype), native=NativeConfig(dtype=native_dtype))
+
+    assert config.native.dtype == expected
+
+
 def test_config_survives_copy_and_pickle_unchanged():
     config = make(actor=PPOActorConfig(path="m", kl_ctl=0.1, reward_norm=NormConfig("group")), ref=TrainEngineConfig())
     assert copy.deepcopy(config) == config

@@ -84,6 +84,7 @@ def derive_ppo(config: PPOConfig) -> None:
         config.eval_gconfig = gconfig.new()
     _check_backend("rollout.backend", config.rollout.backend, INFERENCE_BACKENDS)
     config.native.model_path = config.native.model_path or actor.path
+    config.native.dtype = config.native.dtype or actor.dtype
     config.rollout.consumer_batch_size = same_or_filled(
         "rollout.consumer_batch_size",
         config.rollout.consumer_batch_size,

@@ -46,7 +46,11 @@ class NativeConfig:
     """The embedded inference server (`rollout.backend=native:dN`); N identical servers are started."""
 
     model_path: str = setting("", "Folder of the HF checkpoint; filled from actor.path.")
-    dtype: str = setting("float32", "Precision of weights and KV cache.", choices=("float32", "bfloat16", "float16"))
+    dtype: str | None = setting(
+        None,
+        "Precision of weights and KV cache; filled from actor.dtype.",
+        choices=(None, "float32", "bfloat16", "float16"),
+    )
     max_num_seqs: int = setting(128, "Most sequences decoded at a time by one server.", unit="sequences", ge=1)
     max_model_len: int = setting(4096, "Longest prompt plus answer.", unit="tokens", ge=1)
     seed: int = setting(1, "Seed of the sampler of requests that carry none.", ge=0)
@@ -56,5 +60,5 @@ class NativeConfig:
     )
 
     def __post_init__(self) -> None:
-        self.dtype = DTYPE_ALIASES.get(self.dtype, self.dtype)
+        self.dtype = None if self.dtype is None else DTYPE_ALIASES.get(self.dtype, self.dtype)
         check_fields(self)

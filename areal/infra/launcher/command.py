@@ -51,7 +51,6 @@ def native_server_command(
             "--model-path": start.weights_path,
             "--host": host,
             "--port": 0,
-            "--dtype": config.dtype,
             "--max-num-seqs": config.max_num_seqs,
             "--max-model-len": config.max_model_len,
             "--seed": config.seed,
@@ -60,6 +59,8 @@ def native_server_command(
             "--version": start.version,
             "--ready-file": start.ready_file,
         }
+        if config.dtype is not None:
+            options["--dtype"] = config.dtype
         if trace_dir is not None:
             options |= {"--trace-dir": trace_dir, "--index": start.index}
         argv = [sys.executable, "-m", "areal.engine.native.server"]
