@@ -4,6 +4,6 @@
 
 from __future__ import annotations
 
-from areal.experimental.models.archon.parallel.parallelize import parallelize_decoder
+from areal.experimental.models.archon.parallelize import parallelize_by_roles
 
-parallelize_llama = parallelize_decoder
+parallelize_llama = parallelize_by_roles
