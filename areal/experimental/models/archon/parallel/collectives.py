@@ -63,6 +63,11 @@ def all_gather(x: Tensor, group: ProcessGroup) -> Tensor:
     return funcol.wait_tensor(funcol.all_gather_tensor(x.contiguous(), 0, group))
 
 
+def exchange_blocks(x: Tensor, group: ProcessGroup) -> Tensor:
+    """All-to-all of equal shares along dim 0; the gradient goes back the same way."""
+    return _ExchangeRows.apply(x, None, None, group)
+
+
 def exchange_counts(counts: Tensor, group: ProcessGroup) -> Tensor:
     """All-to-all of equal shares of an integer tensor along dim 0; no gradient."""
     received = torch.empty_like(counts)
@@ -78,7 +83,9 @@ def _all_reduce(x: Tensor, group: ProcessGroup) -> Tensor:
     return funcol.wait_tensor(funcol.all_reduce(x.contiguous(), "sum", group))
 
 
-def _all_to_all(x: Tensor, output_counts: list[int], input_counts: list[int], group: ProcessGroup) -> Tensor:
+def _all_to_all(
+    x: Tensor, output_counts: list[int] | None, input_counts: list[int] | None, group: ProcessGroup
+) -> Tensor:
     return funcol.wait_tensor(funcol.all_to_all_single(x.contiguous(), output_counts, input_counts, group))
 
 

@@ -17,6 +17,7 @@ from areal.experimental.models.archon.parallel.expert import apply_expert_parall
 from areal.experimental.models.archon.parallel.fsdp import ReshardPolicy, apply_fsdp, needs_fsdp
 from areal.experimental.models.archon.parallel.scoring import ScoringDecoder
 from areal.experimental.models.archon.parallel.tensor import apply_tensor_parallel, gather_logits
+from areal.experimental.models.archon.parallel.ulysses import apply_context_parallel
 from areal.experimental.models.archon.parallel.validate import check_layout
 
 
@@ -49,6 +50,8 @@ def parallelize_decoder(
         if isinstance(model, ScoringDecoder):
             model.vocab_group = mesh.get_group()
     apply_expert_parallel(model, parallel_dims)
+    if parallel_dims.cp_enabled:
+        apply_context_parallel(model, parallel_dims.get_group("cp"))
     if needs_fsdp(model, parallel_dims, param_dtype, cpu_offload):
         apply_fsdp(model, parallel_dims, param_dtype, reduce_dtype, cpu_offload, reshard_after_forward_policy)
     return model

@@ -15,9 +15,13 @@ from torch.distributed.tensor import DTensor
 from areal.experimental.models.archon.model_args import (
     AttentionArgs,
     DecoderArgs,
+    DeltaNetArgs,
+    EmbeddingArgs,
     ExpertArgs,
     FeedForwardArgs,
+    HeadArgs,
     LayerArgs,
+    MLAArgs,
     MoEArgs,
     NormArgs,
     QKNormArgs,
@@ -29,6 +33,7 @@ from areal.experimental.models.archon.model_args import (
 from areal.experimental.models.archon.parallel.dims import ArchonParallelDims
 from areal.experimental.models.archon.parallel.parallelize import parallelize_decoder
 from areal.experimental.models.archon.parallel.scoring import ScoringDecoder
+from areal.experimental.models.archon.parallel.ulysses import slice_inputs
 
 LEARNING_RATE = 0.5
 HIDDEN, HEAD_DIM, VOCAB = 16, 8, 32
@@ -62,6 +67,53 @@ EXPERTS = MoEArgs(
     experts=ExpertArgs(intermediate_size=8),
     shared=SharedExpertArgs(feed_forward=FeedForwardArgs(intermediate_size=8), gate=True),
 )
+DELTA = DeltaNetArgs(num_key_heads=2, num_value_heads=4, key_head_dim=4, value_head_dim=4, conv_kernel=3, norm=NORM)
+LATENT = MLAArgs(
+    num_heads=4,
+    q_rank=8,
+    kv_rank=8,
+    nope_head_dim=4,
+    rope_head_dim=HEAD_DIM,
+    value_head_dim=4,
+    score=ScoreArgs(scale=0.3),
+    norm=NORM,
+)
+MIXERS = replace(
+    DENSE, layers=(replace(LAYER, mixer=DELTA), replace(LAYER, mixer=LATENT)), head=HeadArgs(scale=1.3, softcap=3.0)
+)
+"""Mixers beside grouped-query attention."""
+WITH_BIAS = NormArgs(kind="layer", has_bias=True)
+RICH_ATTENTION = replace(
+    ATTENTION,
+    score=ScoreArgs(scale=0.3, sinks=True, window=5),
+    qkv_bias=True,
+    out_bias=True,
+    gate="channel",
+    out_norm=NORM,
+)
+RICH_FFN = FeedForwardArgs(intermediate_size=24, activation="xielu", in_bias=True, out_bias=True, inner_norm=WITH_BIAS)
+RICH = replace(
+    DENSE,
+    layers=(
+        replace(LAYER, mixer=replace(RICH_ATTENTION, qk_norm=QKNormArgs(norm=NORM, kind="flat")), ffn=RICH_FFN),
+        replace(
+            LAYER,
+            mixer=replace(RICH_ATTENTION, qk_norm=QKNormArgs(norm=NORM, kind="per_head"), gate="query"),
+            attention_post_norm=WITH_BIAS,
+            ffn_post_norm=NORM,
+            ffn=replace(RICH_FFN, activation="gelu", gated=False),
+        ),
+    ),
+    embedding=EmbeddingArgs(scale=2.0, norm=WITH_BIAS),
+    head=HeadArgs(bias=True),
+)
+"""Every parameter that a role was declared for."""
+TIED = replace(DENSE, tie_embeddings=True)
+CRITIC = replace(DENSE, is_critic=True)
+BIASED_EXPERTS = replace(
+    EXPERTS, experts=ExpertArgs(intermediate_size=8, activation="clamped_swiglu", clamp=2.0, bias=True)
+)
+MOE_BIASED = replace(DENSE, layers=(replace(LAYER, ffn=BIASED_EXPERTS),) * 2)
 MOE = replace(DENSE, layers=(LAYER, replace(LAYER, ffn=EXPERTS)))
 
 
@@ -86,6 +138,13 @@ def make_batch(seed: int, lengths: tuple[int, ...] = LENGTHS) -> Batch:
     cu_seqlens = torch.tensor((0, *lengths)).cumsum(0, dtype=torch.int32)
     weights = torch.randn((1, total, 2), generator=generator) / total
     return Batch(tokens, positions, labels, cu_seqlens, max(lengths), weights)
+
+
+def sliced(batch: Batch, dims: ArchonParallelDims) -> Batch:
+    """The tokens of this context-parallel rank."""
+    rank = dims.local_rank("cp")
+    fields = ("tokens", "positions", "labels", "loss_weights")
+    return replace(batch, **{name: slice_inputs(batch.__dict__[name], rank, dims.cp) for name in fields})
 
 
 def make_model(args: DecoderArgs, seed: int = 0, **options: Any) -> ScoringDecoder:
@@ -141,7 +200,7 @@ def parallel_step(
     """What `reference_step` computes on one batch a data-parallel rank, in a layout without pipeline."""
     dims = ArchonParallelDims(**sizes, world_size=world_size)
     model = parallelize_decoder(make_model(args), dims, param_dtype=torch.float32)
-    batch = make_batch(dims.local_rank("dp"))
+    batch = sliced(make_batch(dims.local_rank("dp")), dims)
     loss = loss_of(model, batch)
     loss.backward()
     sgd_step(model)

@@ -9,8 +9,13 @@ import pytest
 from areal.experimental.models.archon.model_args import DecoderArgs
 from tests.distributed import run_ranks
 from tests.experimental.models.archon.parallel.cases import (
+    CRITIC,
     DENSE,
+    MIXERS,
     MOE,
+    MOE_BIASED,
+    RICH,
+    TIED,
     assert_same_step,
     make_batch,
     parallel_step,
@@ -26,7 +31,16 @@ def _check(args: DecoderArgs, world_size: int, sizes: dict[str, int]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("world_size", "sizes"), [(2, {"dp_shard": 2}), (2, {"tp": 2}), (4, {"tp": 2, "dp_shard": 2})], ids=str
+    ("world_size", "sizes"),
+    [
+        (2, {"dp_shard": 2}),
+        (2, {"tp": 2}),
+        (2, {"cp": 2}),
+        (4, {"tp": 2, "dp_shard": 2}),
+        (4, {"tp": 2, "cp": 2}),
+        (4, {"cp": 4}),
+    ],
+    ids=str,
 )
 def test_step_of_a_dense_model_equals_that_of_one_process(world_size: int, sizes: dict[str, int]) -> None:
     _check(DENSE, world_size, sizes)
@@ -43,8 +57,19 @@ def test_step_of_a_dense_model_equals_that_of_one_process(world_size: int, sizes
         (4, {"dp_shard": 2, "tp": 2, "ep": 4}),
         (4, {"dp_shard": 2, "tp": 2, "ep": 2, "etp": 2}),
         (4, {"dp_shard": 2, "tp": 2, "ep": 2}),
+        (4, {"cp": 2, "tp": 2, "ep": 4}),
     ],
     ids=str,
 )
 def test_step_of_a_model_with_experts_equals_that_of_one_process(world_size: int, sizes: dict[str, int]) -> None:
     _check(MOE, world_size, sizes)
+
+
+@pytest.mark.parametrize("sizes", [{"tp": 2}, {"cp": 2}], ids=str)
+@pytest.mark.parametrize("args", [MIXERS, RICH, TIED, CRITIC], ids=["mixers", "rich", "tied", "critic"])
+def test_step_of_other_options_equals_that_of_one_process(args: DecoderArgs, sizes: dict[str, int]) -> None:
+    _check(args, 2, sizes)
+
+
+def test_step_of_biased_experts_cut_inside_equals_that_of_one_process() -> None:
+    _check(MOE_BIASED, 4, {"dp_shard": 2, "tp": 2, "ep": 2, "etp": 2})
