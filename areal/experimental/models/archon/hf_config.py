@@ -104,6 +104,8 @@ def _rope_args(hf: HFFields, table: Mapping[str, Any], head_dim: int, style: str
     share = table.get("partial_rotary_factor") or 1.0
     values: dict[str, Any] = {ours: table[name] for name, ours in _ROPE_FLOATS.items() if table.get(name) is not None}
     original = table.get("original_max_position_embeddings") or hf("original_max_position_embeddings", None)
+    if kind in ("yarn", "longrope") and original:
+        values.setdefault("factor", hf("max_position_embeddings") / original)  # what transformers derives
     return RopeArgs(
         theta=float(table["rope_theta"]),
         rotary_dim=int(head_dim * share),

@@ -53,7 +53,7 @@ class RopeArgs(_Checked):
 
     rotary_dim: leading dimensions of a head that rotate. factor, low/high_freq_factor, beta_*, short/long_factor,
     attention_factor, truncate: parameters of the kinds that use them. original_max_positions: length before scaling.
-    max_positions: trained length (dynamic, longrope). attention_factor multiplies cos and sin; None: the rule of the kind.
+    max_positions: trained length (dynamic). attention_factor multiplies cos and sin; None: the rule of the kind.
     """
 
     theta: float

@@ -4,9 +4,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from areal.experimental.models.archon.model_args import NormArgs
 
@@ -34,16 +37,22 @@ class Norm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalise the last dimension of `x`."""
-        if x.dtype == torch.float32 and self.args.kind == "rms" and self._is_plain:
+        has_one_weight = self.weight is None or self.weight.ndim == 1
+        if self.args.kind == "layer" and has_one_weight and (self.weight is None or self.weight.dtype == x.dtype):
+            # Rounds once, behind weight and bias, as every family's LayerNorm does.
+            return F.layer_norm(x, (self.width,), self._full_weight(), self.bias, self.args.eps)
+        if x.dtype == torch.float32 and self.args.kind == "rms" and self.bias is None:
+            weight = self._full_weight()
             if x.is_cpu and not torch.is_grad_enabled():
-                return self._rms_on_cpu(x)
-            if self.weight is None or self.weight.ndim == 1:
-                return F.rms_norm(x, (self.width,), self.weight, self.args.eps)
+                return self._rms_on_cpu(x, weight)
+            if x.is_cpu and weight is not None and has_one_weight and not torch.compiler.is_compiling():
+                return RMSNormOnCPU.apply(x, weight, self.args.eps)
+            if has_one_weight:
+                return F.rms_norm(x, (self.width,), weight, self.args.eps)
         return self._general(x)
 
-    @property
-    def _is_plain(self) -> bool:
-        return self.args.offset == 0.0 and self.bias is None
+    def _full_weight(self) -> Tensor | None:
+        return self.weight + self.args.offset if self.weight is not None and self.args.offset else self.weight
 
     def _general(self, x: Tensor) -> Tensor:
         normal = self._normalise(x.float())
@@ -63,9 +72,45 @@ class Norm(nn.Module):
             return F.layer_norm(x, (self.width,), eps=self.args.eps)
         return x * (x.square().sum(-1, keepdim=True) + self.args.eps).rsqrt()
 
-    def _rms_on_cpu(self, x: Tensor) -> Tensor:
+    def _rms_on_cpu(self, x: Tensor, weight: Tensor | None) -> Tensor:
         """Five small kernels instead of torch's nine: decoding one token a row is bound by their number."""
-        norm = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
-        mean_square = norm.square_().mul_(1.0 / self.width)
-        y = x * mean_square.add_(self.args.eps).rsqrt_()
-        return y if self.weight is None else y * self.weight
+        y = x * _reciprocal_rms(x, self.args.eps)
+        return y if weight is None else y.mul_(weight)
+
+
+def _reciprocal_rms(x: Tensor, eps: float) -> Tensor:
+    norm = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
+    return norm.square_().mul_(1.0 / x.shape[-1]).add_(eps).rsqrt_()
+
+
+class RMSNormOnCPU(torch.autograd.Function):
+    """RMSNorm through torch's LayerNorm kernel for gradients, 10 times as fast as its composite RMSNorm (8192 x 256).
+
+    With mean 0 and r = 1/rms that kernel returns r·(gw - mean(gw) - x̂·mean(gw·x̂)); RMSNorm has no mean(gw).
+    """
+
+    BLOCK = 1 << 18
+    """Elements: small temporaries stay in the cache, and sums over blocks round less than one over all rows."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, eps: float) -> Tensor:
+        """`x` `[..., W]` normalised, times `weight` `[W]`."""
+        r = _reciprocal_rms(x, eps)
+        ctx.save_for_backward(x, weight, r)
+        return (x * r).mul_(weight)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None]:
+        """Gradients of `x` and `weight`."""
+        x, weight, r = ctx.saved_tensors
+        width = x.shape[-1]
+        dx, dweight = torch.empty(x.shape), torch.zeros_like(weight)
+        num_rows = max(RMSNormOnCPU.BLOCK // width, 1)
+        blocks = (t.reshape(-1, t.shape[-1]).split(num_rows) for t in (grad, x, r, dx))
+        for g, x_rows, r_rows, out in zip(*blocks, strict=True):
+            rows = (g.contiguous(), x_rows, (width,), torch.zeros_like(r_rows), r_rows)
+            d_rows, dw, _ = torch.ops.aten.native_layer_norm_backward(*rows, weight, None, (True, True, False))
+            torch.add(d_rows, (g @ weight).unsqueeze(-1).mul_(r_rows), alpha=1.0 / width, out=out)
+            dweight += dw
+        return dx, dweight, None

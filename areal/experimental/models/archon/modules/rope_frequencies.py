@@ -33,8 +33,9 @@ def attention_factor(args: RopeArgs) -> float:
             return _yarn_mscale(args.factor, args.mscale) / _yarn_mscale(args.factor, args.mscale_all_dim)
         return _yarn_mscale(args.factor, 1.0)
     if args.kind == "longrope":
-        factor = args.max_positions / args.original_max_positions
-        return 1.0 if factor <= 1.0 else math.sqrt(1 + math.log(factor) / math.log(args.original_max_positions))
+        if args.factor <= 1.0:
+            return 1.0
+        return math.sqrt(1 + math.log(args.factor) / math.log(args.original_max_positions))
     return 1.0
 
 
