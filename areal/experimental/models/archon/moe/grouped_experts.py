@@ -9,6 +9,7 @@ Dimensions: R rows, E hidden width, I inner width, X experts.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -18,7 +19,8 @@ from areal.experimental.models.archon.model_args import ExpertArgs
 from areal.experimental.models.archon.modules.activation import activation_of, clamped_swiglu
 from areal.experimental.models.archon.roles import Role
 
-# Strides of the operands of a grouped product must be multiples of this.
+# What torch's grouped product takes; strides of its operands must be multiples of the alignment.
+_GROUPED_DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 _ALIGNMENT_BYTES = 16
 
 
@@ -93,14 +95,14 @@ class _Groups:
 
     def linear(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         """x[r] · weight[expert of r]ᵀ + bias[expert of r]."""
-        if self.num_rows and _is_aligned(x) and _is_aligned(weight):
-            y = F.grouped_mm(x, weight.transpose(-2, -1), offs=self.ends_X)
+        if self.num_rows and _fits_grouped_mm(x) and _fits_grouped_mm(weight):
+            y = _DenseGradient.apply(F.grouped_mm(x, weight.transpose(-2, -1), offs=self.ends_X))
         else:
             y = self._linear_in_turn(x, weight)
         return y if bias is None else y + bias.index_select(0, self._experts())
 
     def _linear_in_turn(self, x: Tensor, weight: Tensor) -> Tensor:
-        """For odd widths and for no rows at all, whose gradient is zero but must exist."""
+        """For what the grouped product refuses: odd widths, fp64, and no rows at all, whose zero gradient must exist."""
         counts = self.counts_X.tolist() if self.num_rows else [0] * weight.shape[0]
         parts = x.split(counts)
         return torch.cat([F.linear(part, matrix) for part, matrix in zip(parts, weight.unbind(), strict=True)])
@@ -111,5 +113,18 @@ class _Groups:
         return torch.searchsorted(self.ends_X, rows_R, right=True).clamp_(max=self.ends_X.shape[0] - 1)
 
 
-def _is_aligned(x: Tensor) -> bool:
-    return x.is_contiguous() and x.shape[-1] * x.element_size() % _ALIGNMENT_BYTES == 0
+def _fits_grouped_mm(x: Tensor) -> bool:
+    is_aligned = x.is_contiguous() and x.shape[-1] * x.element_size() % _ALIGNMENT_BYTES == 0
+    return is_aligned and x.dtype in _GROUPED_DTYPES
+
+
+class _DenseGradient(torch.autograd.Function):
+    """The identity; its gradient is contiguous, because the grouped product refuses an expanded one (that of a sum)."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        return x.view_as(x)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        return grad.contiguous()

@@ -45,15 +45,16 @@ class RouterGateLinear(nn.Linear):
 class TokenChoiceTopKRouter(nn.Module):
     """Each token chooses `top_k` of `num_experts` experts, by the rules of `RouterArgs`."""
 
+    expert_bias: Tensor | None
+
     def __init__(self, args: RouterArgs, num_experts: int, top_k: int, hidden_size: int) -> None:
         super().__init__()
         _check(args, num_experts, top_k)
         self.args = args
         self.num_experts, self.top_k = num_experts, top_k
         self.gate = RouterGateLinear(hidden_size, num_experts, bias=args.bias)
-        self.expert_bias: Tensor | None = None
-        if args.selection_bias:
-            self.register_buffer("expert_bias", torch.zeros(num_experts, dtype=torch.float32, device="cpu"))
+        bias_X = torch.zeros(num_experts, dtype=torch.float32, device="cpu") if args.selection_bias else None
+        self.register_buffer("expert_bias", bias_X)
 
     def roles(self) -> Mapping[str, Role]:
         """See `roles`."""
@@ -123,8 +124,11 @@ class TokenChoiceTopKRouter(nn.Module):
 
 
 def router_gating_linear(x: Tensor, weight: Tensor, compute_dtype: torch.dtype | None) -> Tensor:
-    """x · weightᵀ computed in `compute_dtype`; gradients have the dtypes of `x` and `weight`."""
-    if compute_dtype is None or x.dtype == weight.dtype == compute_dtype:
+    """x · weightᵀ computed in `compute_dtype` or a wider one of the operands; gradients have the operands' dtypes."""
+    if compute_dtype is None:
+        return F.linear(x, weight)
+    compute_dtype = torch.promote_types(compute_dtype, x.dtype)
+    if x.dtype == weight.dtype == compute_dtype:
         return F.linear(x, weight)
     return _CastLinear.apply(x, weight, compute_dtype)
 
