@@ -30,7 +30,7 @@ AXES = {
 INFERENCE_BACKENDS = {"native": "d", "sglang": "dtp", "vllm": "dtp"}
 TRAIN_BACKENDS = {"fsdp": "dtc", "megatron": "dtpce", "archon": "dtpce"}
 _SUPPORTED_AXES = INFERENCE_BACKENDS | TRAIN_BACKENDS
-_INSTEAD = {"sglang": "native:d1", "vllm": "native:d1", "megatron": "fsdp:d1", "archon": "fsdp:d1"}
+_INSTEAD = {"sglang": "native:d1", "vllm": "native:d1", "megatron": "archon:d1"}
 """Backends that parse, so that AReaL files load, but do not run in this release, and what to use."""
 
 _WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
@@ -108,6 +108,15 @@ class ParallelStrategy:
     def world_size(self) -> int:
         """Number of devices (processes): d*t*p*c."""
         return self.dp_size * self.tp_size * self.pp_size * self.cp_size
+
+    def data_rank(self, rank: int) -> int:
+        """Which share of the data a process gets: ranks are numbered p, d, c, t, the last one fastest."""
+        return rank // (self.cp_size * self.tp_size) % self.dp_size
+
+    def data_heads(self) -> list[int]:
+        """The first process of each share of the data."""
+        ranks = range(self.world_size)
+        return [next(rank for rank in ranks if self.data_rank(rank) == share) for share in range(self.dp_size)]
 
     @staticmethod
     def parallelism_eq(a: ParallelStrategy, b: ParallelStrategy) -> bool:

@@ -20,6 +20,7 @@ from transformers import PreTrainedConfig, PreTrainedModel
 
 from areal.api.cli_args import TrainEngineConfig
 from areal.engine.core.engine import CoreTrainEngine
+from areal.engine.core.matmul import fix_cpu_matmul
 from areal.engine.core.model import PackedInputs
 from areal.engine.core.sequential import SequentialModel
 from areal.engine.core.topology import Topology, ensure_default_group
@@ -35,16 +36,12 @@ from areal.models.hf_model import (
 )
 from areal.models.packed_attention.hf import DENSE, AttentionChoice, AttentionNeeds, choose_attention
 from areal.models.packed_lm import PackedLM, verify_packing
-from areal.utils.cpu_backend import choose_cpu_matmul, set_cpu_matmul
 from areal.utils.errors import ArealError, ConfigError
 from areal.utils.logging import getLogger
 
 logger = getLogger("fsdp_engine")
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-# Shapes for timing matmul backends: the rows of a small micro-batch, and layers cut to where the ratio no longer changes.
-_TIMED_ROWS = 256
-_MAX_TIMED_WIDTH = 2048
 
 # Gradients of several micro-batches are added up unsharded and reduced once when they fit into this much memory a rank;
 # beyond it each micro-batch reduces its own.
@@ -139,7 +136,7 @@ def build_fsdp_model(config: TrainEngineConfig, topology: Topology) -> FSDPPacke
         module.to_empty(device="cpu" if _offloads(config, topology) else topology.device)
         model.load_hf(config.path)
     if topology.device.type == "cpu" and dtype == torch.float32:
-        _choose_matmul(hf_model, topology)
+        fix_cpu_matmul(hf_model, topology)
     verify_packing(module, hf_config, topology.device, dtype)
     _reshard_root(module)
     logger.info(
@@ -221,13 +218,3 @@ def _load_weights(module: PackedLM, source: PreTrainedModel | None) -> None:
         if source is not None:
             buffer.copy_(sources[name])
         dist.broadcast(buffer, src=0)
-
-
-def _choose_matmul(hf_model: PreTrainedModel, topology: Topology) -> None:
-    """One choice for all ranks: a backend per rank would give each its own rounding."""
-    backend = None
-    if topology.rank == 0:
-        linears = [module for module in hf_model.modules() if isinstance(module, nn.Linear)]
-        widths = {(min(m.in_features, _MAX_TIMED_WIDTH), min(m.out_features, _MAX_TIMED_WIDTH)) for m in linears}
-        backend = choose_cpu_matmul([(_TIMED_ROWS, *width) for width in sorted(widths)]).backend
-    set_cpu_matmul(topology.broadcast_from_first(backend))

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
 
-from areal.api.alloc_mode import ModelAllocation
+from areal.api.alloc_mode import ModelAllocation, ParallelStrategy
 from areal.api.engine_api import Trajectory
 from areal.infra.workers import InProcessWorker, ProcessWorkers, WorkerGroup
 from areal.utils import stat_keys
@@ -28,18 +28,22 @@ LEAVE_DEADLINE_S = 30.0
 class TrainGroup:
     """All ranks of one role behind single calls."""
 
-    def __init__(self, workers: WorkerGroup) -> None:
+    def __init__(self, workers: WorkerGroup, strategy: ParallelStrategy) -> None:
         self._workers = workers
+        self._strategy = strategy
 
     @classmethod
     def start(cls, factory_path: str, backend: str, args: tuple[Any, ...], *, name: str, log_dir: Path) -> TrainGroup:
         """Start the ranks that `backend` (such as `fsdp:d4`) asks for; one rank lives in this process."""
-        num_workers = ModelAllocation.from_str(backend).world_size
-        if num_workers == 1:
-            return cls(InProcessWorker(factory_path, *args, name=name, deadline_s=CALL_DEADLINE_S))
-        return cls(
-            ProcessWorkers(factory_path, num_workers, args, deadline_s=CALL_DEADLINE_S, name=name, log_dir=log_dir)
-        )
+        strategy = ModelAllocation.from_str(backend).parallel
+        workers: WorkerGroup
+        if strategy.world_size == 1:
+            workers = InProcessWorker(factory_path, *args, name=name, deadline_s=CALL_DEADLINE_S)
+        else:
+            workers = ProcessWorkers(
+                factory_path, strategy.world_size, args, deadline_s=CALL_DEADLINE_S, name=name, log_dir=log_dir
+            )
+        return cls(workers, strategy)
 
     @property
     def world_size(self) -> int:
@@ -51,9 +55,15 @@ class TrainGroup:
         return self._workers.call_all(method, *args)[0]
 
     def call_split(self, method: str, batch: Sequence[Trajectory], *args: Any) -> list[Any]:
-        """Call on every rank with its share of `batch`, balanced by tokens, whole groups only; one answer a rank."""
-        shares = scatter_trajectories(batch, distribute_trajectories(batch, self.world_size))
-        return self._workers.call_each(method, [(share, *args) for share in shares])
+        """Call on every rank with its share of `batch`, balanced by tokens, whole groups only; one answer a share.
+
+        Ranks that hold parts of the same copy of the model get the same share, and its first rank answers for it.
+        """
+        strategy = self._strategy
+        shares = scatter_trajectories(batch, distribute_trajectories(batch, strategy.dp_size))
+        arguments = [(shares[strategy.data_rank(rank)], *args) for rank in range(strategy.world_size)]
+        answers = self._workers.call_each(method, arguments)
+        return [answers[rank] for rank in strategy.data_heads()]
 
     def export_stats(self) -> dict[str, float]:
         """Statistics of all ranks since the last export, with the memory of ranks that are processes of their own."""

@@ -33,7 +33,10 @@ from areal.utils.seeding import set_random_seed
 if TYPE_CHECKING:
     from areal.api.cli_args import PerfTracerConfig, PPOActorConfig, TrainEngineConfig
 
-ENGINES = {"fsdp": ("areal.engine.fsdp_engine", "FSDPEngine")}
+ENGINES = {
+    "archon": ("areal.experimental.engine.archon_engine", "ArchonEngine"),
+    "fsdp": ("areal.engine.fsdp_engine", "FSDPEngine"),
+}
 """Backend name of a training engine -> (module, class)."""
 
 NUM_RECORDS = 4

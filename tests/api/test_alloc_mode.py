@@ -171,7 +171,7 @@ def test_from_str_grammatical_text_gives_allocation_or_our_error(backend, sizes,
 
 @pytest.mark.parametrize(
     ("spec", "instead"),
-    [("sglang:d1", "native:d1"), ("vllm:d1", "native:d1"), ("megatron:d1", "fsdp:d1"), ("archon:d1", "fsdp:d1")],
+    [("sglang:d1", "native:d1"), ("vllm:d1", "native:d1"), ("megatron:d1", "archon:d1")],
 )
 def test_backend_not_in_release_is_refused_with_what_to_use(spec, instead):
     with pytest.raises(ConfigError, match="not in this release") as caught:
@@ -184,9 +184,27 @@ def test_backend_with_more_gpus_than_the_machine_is_refused_with_both_numbers():
         check_backend_available(ModelAllocation.from_str("fsdp:d4"), num_gpus=2)
 
 
-@pytest.mark.parametrize(("spec", "num_gpus"), [("fsdp:d4", 0), ("native:d2", 2), ("fsdp:d1", 8)])
+@pytest.mark.parametrize(
+    ("spec", "num_gpus"),
+    [("fsdp:d4", 0), ("native:d2", 2), ("fsdp:d1", 8), ("archon:d1", 0), ("archon:(attn:d2t2|ffn:d1e4)", 4)],
+)
 def test_backend_within_the_machine_passes(spec, num_gpus):
     check_backend_available(ModelAllocation.from_str(spec), num_gpus)
+
+
+@pytest.mark.parametrize(
+    ("spec", "shares", "heads"),
+    [
+        ("fsdp:d3", [0, 1, 2], [0, 1, 2]),
+        ("archon:d2t2", [0, 0, 1, 1], [0, 2]),
+        ("archon:p2d2", [0, 1, 0, 1], [0, 1]),
+        ("archon:d1c2t2", [0, 0, 0, 0], [0]),
+    ],
+)
+def test_data_rank_of_model_parallel_peers_is_the_same(spec, shares, heads):
+    strategy = ModelAllocation.from_str(spec).parallel
+    assert [strategy.data_rank(rank) for rank in range(strategy.world_size)] == shares
+    assert strategy.data_heads() == heads
 
 
 def test_usable_gpus_with_many_nodes_is_refused():

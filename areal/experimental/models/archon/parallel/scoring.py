@@ -57,7 +57,8 @@ class ScoringDecoder(ArchonModel):
         shape = LogitShape(self.args.head.scale, self.args.head.softcap)
         arguments = (hidden_NE, self.head_weight, labels.squeeze(0), temperature, chunk_size, self.head_bias, shape)
         if with_entropy:
-            scores = torch.stack(linear_logprobs_entropy(*arguments, self.vocab_group), dim=-1)
+            columns = linear_logprobs_entropy(*arguments, self.vocab_group)
         else:
-            scores = linear_logprobs(*arguments, self.vocab_group).unsqueeze(-1)
-        return scores.unsqueeze(0)
+            columns = (linear_logprobs(*arguments, self.vocab_group),)
+        # FSDP hooks the gradient of what a module returns, and wants that to be no view.
+        return torch.stack([column.unsqueeze(0) for column in columns], dim=-1)

@@ -130,6 +130,11 @@ class WeightMap:
             ours |= entry.to_ours(state)
         return ours
 
+    def tied_pairs(self, hf_names: Iterable[str]) -> list[tuple[str, str]]:
+        """Pairs of a checkpoint's tensors that `check_tied` compares: the repeated one and the one it repeats."""
+        present = set(hf_names)
+        return [(repeated, name) for repeated, name in self._tied.items() if repeated in present and name in present]
+
     def check_tied(self, state: Mapping[str, Tensor]) -> None:
         """Raise `CheckpointError` when a repeated tensor differs from the one it repeats."""
         for repeated, name in self._tied.items():

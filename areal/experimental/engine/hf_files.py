@@ -1,0 +1,50 @@
+# Copyright 2026 The areal authors
+# SPDX-License-Identifier: Apache-2.0
+"""The files of a HF model directory beside the weights: where they are, and what a saved model needs of them."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+
+import torch
+from huggingface_hub import snapshot_download
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+from transformers import AutoModelForTokenClassification, GenerationConfig, PreTrainedConfig
+
+from areal.models.hf_model import model_class_of
+from areal.utils.errors import CheckpointError
+
+_WEIGHTS = ["*.safetensors", "*.safetensors.index.json"]
+
+
+def weight_directory(path: str) -> Path:
+    """The local directory of a HF directory or hub id; downloads weights that are not there yet."""
+    if Path(path).is_dir():
+        return Path(path)
+    try:
+        return Path(snapshot_download(path, allow_patterns=_WEIGHTS))
+    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
+        raise CheckpointError(f"expected a HF model (hub id or directory) at {path!r}, got: {error}") from error
+
+
+def save_hf_configs(config: PreTrainedConfig, source: str, is_critic: bool, dtype: torch.dtype, folder: Path) -> None:
+    """Write `config.json` for a model of this dtype, and the `generation_config.json` of `source` if it has one."""
+    config = copy.deepcopy(config)
+    config.dtype = dtype
+    if is_critic:
+        config.architectures = [AutoModelForTokenClassification._model_mapping[type(config)].__name__]
+        config.num_labels = 1
+        config.tie_word_embeddings = False
+    else:
+        config.architectures = [model_class_of(config).__name__]
+    config.save_pretrained(folder)
+    if not is_critic:
+        _generation_config(config, source).save_pretrained(folder)
+
+
+def _generation_config(config: PreTrainedConfig, source: str) -> GenerationConfig:
+    try:
+        return GenerationConfig.from_pretrained(source)
+    except OSError:  # it has none: as HF does
+        return GenerationConfig.from_model_config(config)
