@@ -8,6 +8,7 @@ Never samples and never knows about requests. Dimensions: R rows, S tokens a row
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import groupby
 from pathlib import Path
 
 import numpy as np
@@ -70,15 +71,13 @@ class ArchonRunner:
         return [computed[i] for i in range(len(prompts))]
 
     def append(self, prefixes: Sequence[Prefix]) -> None:
-        """See `Runner.append`; a prefix that repeats is copied to all its rows at once."""
+        """See `Runner.append`; a prefix that repeats in neighbouring rows is copied to all of them at once."""
         first = len(self._lengths_R)
         self._use_lengths(np.append(self._lengths_R, [len(p.tokens) for p in prefixes]))
         self._cache.reserve(len(self._lengths_R), self._longest + 1)
-        rows_of: dict[int, list[int]] = {}
-        for row, prefix in enumerate(prefixes):
-            rows_of.setdefault(id(prefix), []).append(row)
-        for rows in rows_of.values():
-            self._cache.write_prefix([first + row for row in rows], prefixes[rows[0]].kv[0])
+        for _, run in groupby(enumerate(prefixes, first), key=lambda pair: id(pair[1])):
+            rows, same = zip(*run)
+            self._cache.write_prefix(slice(rows[0], rows[-1] + 1), same[0].kv[0])
 
     def decode(self, tokens_R: Tensor) -> Tensor:
         """See `Runner.decode`."""

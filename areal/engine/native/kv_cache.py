@@ -65,7 +65,7 @@ class SlotKVCache:
         self._use(grown)
         return True
 
-    def write_prefix(self, rows: Sequence[int], kv: Tensor) -> None:
+    def write_prefix(self, rows: slice, kv: Tensor) -> None:
         """Copy one prompt's `[2, L, K, P, D]` to the start of the given rows."""
         self._data[:, :, rows, :, : kv.shape[3]] = kv[:, :, None]
 
