@@ -98,14 +98,18 @@ class SequentialModel(ABC):
 
         Prediction aligned; the log-prob at the last token of each sequence is 0.
         """
+        num_tokens = len(micro_batch["input_ids"])  # `pack` may have added some
         if self.is_critic:
-            return (self.values(PackedInputs.of(micro_batch, self.device)),)
+            return (self.values(self.pack(micro_batch, share_prefixes=False))[:num_tokens],)
         # Long sequences go through kernels that want their rows side by side.
-        share_prefixes = self.shares_prefixes and micro_batch["max_seqlen"] <= MAX_DENSE_LENGTH
-        inputs = PackedInputs.of(micro_batch, self.device, share_prefixes)
+        inputs = self.pack(micro_batch, self.shares_prefixes and micro_batch["max_seqlen"] <= MAX_DENSE_LENGTH)
         logprobs, entropy = self.logprobs(inputs, temperature, with_entropy)
-        logprobs = inputs.per_token(logprobs).masked_fill(~inputs.has_label, 0.0)
-        return (logprobs,) if entropy is None else (logprobs, inputs.per_token(entropy))
+        logprobs = inputs.per_token(logprobs).masked_fill(~inputs.has_label, 0.0)[:num_tokens]
+        return (logprobs,) if entropy is None else (logprobs, inputs.per_token(entropy)[:num_tokens])
+
+    def pack(self, micro_batch: dict[str, Any], share_prefixes: bool) -> PackedInputs:
+        """The micro-batch as the model sees it; sequences of other tokens may stand behind its own."""
+        return PackedInputs.of(micro_batch, self.device, share_prefixes)
 
     def clip_gradients(self, max_norm: float) -> float:
         """See `PackedModel`."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -25,6 +26,7 @@ from areal.experimental.models.archon.kernels.attention import choose_kernel, de
 from areal.experimental.models.archon.model_args import AttentionArgs, DecoderArgs, MLAArgs
 from areal.experimental.models.archon.modules.rope_frequencies import LENGTH_DEPENDENT
 from areal.experimental.models.archon.parallel.scoring import ScoringDecoder
+from areal.experimental.models.archon.parallel.ulysses import gather_outputs, slice_inputs
 from areal.experimental.models.archon.weights.adapter import StateDictAdapter
 from areal.utils.errors import ArealError
 
@@ -55,7 +57,9 @@ class DecoderModel(SequentialModel):
         super().__init__(module, matrices, topology.device, setup.args.is_critic)
         self._setup = setup
         self._topology = topology
-        self._shares_prefixes = can_share_prefixes(setup.args, topology.device.type, setup.compute_dtype)
+        can_share = can_share_prefixes(setup.args, topology.device.type, setup.compute_dtype)
+        # Context-parallel ranks cut labels like tokens, which shared rows have fewer of.
+        self._shares_prefixes = can_share and not topology.dims.cp_enabled
 
     @property
     def max_positions(self) -> int | None:
@@ -66,6 +70,10 @@ class DecoderModel(SequentialModel):
     def shares_prefixes(self) -> bool:
         """See `SequentialModel`."""
         return self._shares_prefixes
+
+    def pack(self, micro_batch: dict[str, Any], share_prefixes: bool) -> PackedInputs:
+        """See `SequentialModel`: the number of rows is one that tensor- and context-parallel ranks can divide."""
+        return pack_for_layout(micro_batch, self.device, share_prefixes, self._topology.dims.seq_len_divisor)
 
     def logprobs(self, inputs: PackedInputs, temperature: float, with_entropy: bool) -> tuple[Tensor, Tensor | None]:
         """See `SequentialModel`."""
@@ -78,14 +86,18 @@ class DecoderModel(SequentialModel):
         return self._run(inputs, None, 1.0, False).flatten().float()
 
     def _run(self, inputs: PackedInputs, labels: Tensor | None, temperature: float, with_entropy: bool) -> Tensor:
-        layout = inputs.layout
+        layout, dims = inputs.layout, self._topology.dims
+        rows = [inputs.input_ids, layout.position_ids(), *([] if labels is None else [labels])]
+        rows = [x.unsqueeze(0) for x in rows]
+        if dims.cp_enabled:
+            rows = [slice_inputs(x, dims.local_rank("cp"), dims.cp) for x in rows]
         outputs = self.module(
-            inputs.input_ids.unsqueeze(0),
-            layout.position_ids().unsqueeze(0),
+            rows[0],
+            rows[1],
             layout.cu_seqlens,
             layout.max_seqlen,
             tree_attn_meta=layout,
-            labels=None if labels is None else labels.unsqueeze(0),
+            labels=None if labels is None else rows[2],
             temperature=temperature,
             with_entropy=with_entropy,
             chunk_size=self._setup.chunk_size,
@@ -93,7 +105,7 @@ class DecoderModel(SequentialModel):
         )
         if not torch.is_grad_enabled():
             reshard_root(self.module)
-        return outputs
+        return gather_outputs(outputs, dims.get_group("cp")) if dims.cp_enabled else outputs
 
     def set_gradient_sync(self, is_last: bool) -> None:
         """See `SequentialModel`."""
@@ -125,6 +137,25 @@ class DecoderModel(SequentialModel):
         """See `PackedModel`."""
         setup = self._setup
         save_hf_configs(setup.hf_config, setup.path, setup.args.is_critic, setup.compute_dtype, folder)
+
+
+def pack_for_layout(
+    micro_batch: dict[str, Any], device: torch.device, share_prefixes: bool, divisor: int
+) -> PackedInputs:
+    """The packed inputs, with a sequence of zeros behind them that makes their number of rows a multiple of `divisor`."""
+    inputs = PackedInputs.of(micro_batch, device, share_prefixes)
+    if not (missing := -len(inputs.input_ids) % divisor):
+        return inputs
+    cu_seqlens = micro_batch["cu_seqlens"]
+    padding = micro_batch["input_ids"].new_zeros(missing)
+    padded = {
+        "input_ids": torch.cat((micro_batch["input_ids"], padding)),
+        "cu_seqlens": torch.cat((cu_seqlens, cu_seqlens[-1:] + missing)),
+    }
+    inputs = PackedInputs.of(padded, device, share_prefixes)
+    if len(inputs.input_ids) % divisor:  # the zeros found a prefix to share
+        return pack_for_layout(micro_batch, device, False, divisor)
+    return inputs
 
 
 def can_share_prefixes(args: DecoderArgs, device_type: str, dtype: torch.dtype) -> bool:

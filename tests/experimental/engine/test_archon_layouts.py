@@ -1,0 +1,69 @@
+# Copyright 2026 The areal authors
+# SPDX-License-Identifier: Apache-2.0
+"""ArchonEngine on several ranks: every layout gives the numbers of one process."""
+
+from typing import Any
+
+import pytest
+import torch
+
+from areal.api.alloc_mode import ModelAllocation
+from tests.distributed import run_ranks
+from tests.engine.tiny import (
+    SEQ_LENS,
+    make_batch,
+    micro_batches,
+    num_trained_tokens,
+    rows_of,
+    tiny_config,
+    weighted_loss,
+)
+from tests.experimental.engine.helpers import assert_close_by_name, make_archon, save_tiny_archon
+
+ROWS = {1: [list(range(8))], 2: [[4], [0, 1, 2, 3, 5, 6, 7]]}
+"""Rows of each data-parallel rank; one has a single sequence and fills up with dummies."""
+
+
+@pytest.fixture(scope="module")
+def model_path(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return save_tiny_archon(tmp_path_factory.mktemp("tiny") / "model", num_hidden_layers=2)
+
+
+def train_two_steps(rank: int, world_size: int, config: Any, backend: str, batch: Any) -> Any:
+    strategy = ModelAllocation.from_str(backend).parallel
+    engine = make_archon(config, backend)
+    rows = ROWS[strategy.dp_size][strategy.data_rank(rank)]
+    part = rows_of(batch, rows)
+    assert engine.data_parallel_rank == strategy.data_rank(rank)
+    assert engine.data_parallel_world_size == strategy.dp_size
+    results = []
+    for _ in range(2):
+        results.append(engine.train_batch(part, weighted_loss, num_trained_tokens))
+        engine.step_lr_scheduler()
+    evaluated = float(engine.eval_batch(part, weighted_loss, num_trained_tokens))
+    logprobs = engine.forward_batch(part)
+    weights = dict(engine.state_iter())
+    num_parameters = engine.num_parameters
+    engine.destroy()
+    return results, evaluated, (rows, logprobs), weights, num_parameters
+
+
+def assert_same_as_one_process(config: Any, backend: str, batch: Any, tolerance: float = 2e-5) -> None:
+    expected = train_two_steps(0, 1, config, "archon:d1", batch)
+    strategy = ModelAllocation.from_str(backend).parallel
+    for got in run_ranks(train_two_steps, strategy.world_size, config, backend, batch):
+        for ours, alone in zip(got[0], expected[0], strict=True):
+            assert {**ours, "num_micro_batches": 0} == pytest.approx({**alone, "num_micro_batches": 0}, rel=tolerance)
+        assert got[1] == pytest.approx(expected[1], rel=tolerance)
+        rows, logprobs = got[2]
+        for row, values in zip(rows, logprobs, strict=True):
+            length = SEQ_LENS[row]
+            torch.testing.assert_close(values[:length], expected[2][1][row, :length], rtol=0.0, atol=1e-4)
+        assert_close_by_name(got[3], expected[3], tolerance)
+        assert got[4] == expected[4]
+
+
+@pytest.mark.parametrize("backend", ["archon:d2", "archon:d1t2", "archon:d1c2", "archon:d2t2", "archon:d1c2t2"])
+def test_train_batch_layout_of_dense_model_changes_nothing(model_path: str, backend: str):
+    config = tiny_config(model_path, mb_spec=micro_batches(2))
+    assert_same_as_one_process(config, backend, make_batch(SEQ_LENS))
