@@ -45,11 +45,11 @@ def widened(scores: Tensor) -> Tensor:
 
 
 def attention_weights(scores: Tensor, sinks: Tensor | None) -> Tensor:
-    """Softmax over the last dimension, with sinks (broadcast against `[..., 1]`) in the denominator only."""
+    """Softmax over the last dimension, with sinks (broadcast against `[..., 1]`) in the denominator only; uses up `scores`."""
     if sinks is None:
         return torch.softmax(scores, dim=-1)
     highest = torch.maximum(scores.amax(-1, keepdim=True), sinks)
-    weights = (scores - highest).exp_()
+    weights = scores.sub_(highest).exp_()
     return weights.div_(weights.sum(-1, keepdim=True).add_((sinks - highest).exp_()))
 
 

@@ -2,14 +2,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """Causal depthwise convolution over packed sequences, y_t = Σ_s w_s · x_(t - S + 1 + s), with a history at each start.
 
-Called by contexts: training starts each sequence with zeros, a server with the last inputs it kept. Plain differentiable
-torch. Dimensions: N tokens of n sequences, C channels, S kernel size.
+Called by contexts: training starts each sequence with zeros, a server with the last inputs it kept. Dimensions: N tokens of n
+sequences, C channels, S kernel size.
 """
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 
 def causal_conv(x_NC: Tensor, weight_CS: Tensor, lengths: tuple[int, ...], history: Tensor | None = None) -> Tensor:
@@ -23,16 +26,40 @@ def causal_conv(x_NC: Tensor, weight_CS: Tensor, lengths: tuple[int, ...], histo
     # Each sequence behind its history, so that a tap is a shifted slice of one buffer and needs no mask.
     parts = [part for pair in zip(history.unbind(), x_NC.split(lengths), strict=True) for part in pair]
     buffer = torch.cat(parts)
-    num_rows = buffer.shape[0] - kernel + 1
-    taps_SC = weight_CS.t()
-    y = buffer[:num_rows] * taps_SC[0]
-    for s in range(1, kernel):
-        y = torch.addcmul(y, buffer[s : s + num_rows], taps_SC[s])
+    y = _Taps.apply(buffer, weight_CS.t())
     if len(lengths) == 1:
         return y
     # Row t of y ends at row t + S - 1 of the buffer: rows that end in the history of the next sequence drop out.
     sizes = [size for length in lengths for size in (length, kernel - 1)][:-1]
     return torch.cat(y.split(sizes)[::2])
+
+
+class _Taps(torch.autograd.Function):
+    """y_m = Σ_s w_s · b_(m + s) of a buffer of M + S - 1 rows; gradients add up in place, which autograd would not do."""
+
+    @staticmethod
+    def forward(ctx: Any, buffer: Tensor, taps_SC: Tensor) -> Tensor:
+        ctx.save_for_backward(buffer, taps_SC)
+        slices = _slices(buffer, len(taps_SC))
+        y = slices[0] * taps_SC[0]
+        for rows, tap_C in zip(slices[1:], taps_SC[1:], strict=True):
+            y.addcmul_(rows, tap_C)
+        return y
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor]:
+        buffer, taps_SC = ctx.saved_tensors
+        dbuffer = torch.zeros_like(buffer)
+        for rows, tap_C in zip(_slices(dbuffer, len(taps_SC)), taps_SC, strict=True):
+            rows.addcmul_(grad, tap_C)
+        dtaps_SC = torch.stack([(grad * rows).sum(0) for rows in _slices(buffer, len(taps_SC))])
+        return dbuffer, dtaps_SC
+
+
+def _slices(buffer: Tensor, kernel: int) -> list[Tensor]:
+    """The rows that each tap multiplies."""
+    return [buffer[s : len(buffer) - kernel + 1 + s] for s in range(kernel)]
 
 
 def last_inputs(x_NC: Tensor, kernel: int, lengths: tuple[int, ...], history: Tensor | None = None) -> Tensor:

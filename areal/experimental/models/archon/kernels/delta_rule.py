@@ -10,6 +10,7 @@ Dimensions: N tokens of n sequences, H heads, D key width, W value width, Z chun
 from __future__ import annotations
 
 import itertools
+import math
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -54,15 +55,17 @@ def delta_rule(
     q, k, v, g, beta = (_to_chunks(x, plan) for x in (q_NHD, k_NHD, v_NHW, log_decay_NH, beta_NH))
     q = q * q.shape[-1] ** -0.5
     total_ZHL = g.cumsum(-1)
-    decay_ZHLL = (total_ZHL.unsqueeze(-1) - total_ZHL.unsqueeze(-2)).tril().exp().tril()
-    # Within a chunk the corrections of earlier tokens act on later ones: (I + A) x = rhs, A strictly lower.
+    later_LL = torch.ones(CHUNK, CHUNK, dtype=torch.bool, device=g.device).triu(1)
+    decay_ZHLL = (total_ZHL.unsqueeze(-1) - total_ZHL.unsqueeze(-2)).masked_fill(later_LL, -math.inf).exp()
+    # Within a chunk the corrections of earlier tokens act on later ones: (I + A) x = rhs, A strictly lower. The solver
+    # reads nothing else of `system`.
     k_beta = k * beta.unsqueeze(-1)
-    lower = (k_beta @ k.transpose(-1, -2) * decay_ZHLL).tril(-1)
+    products = (torch.cat((q, k_beta), dim=-2) @ k.transpose(-1, -2)).unflatten(-2, (2, -1))
+    scores, system = (products * decay_ZHLL.unsqueeze(-3)).unbind(-3)
     rhs = torch.cat((v * beta.unsqueeze(-1), k_beta * total_ZHL.exp().unsqueeze(-1)), dim=-1)
-    u, w = torch.linalg.solve_triangular(lower, rhs, upper=False, unitriangular=True).split(
+    u, w = torch.linalg.solve_triangular(system, rhs, upper=False, unitriangular=True).split(
         (v.shape[-1], k.shape[-1]), dim=-1
     )
-    scores = q @ k.transpose(-1, -2) * decay_ZHLL
     q_decayed = q * total_ZHL.exp().unsqueeze(-1)
     last_ZH = total_ZHL[..., -1]
     k_decayed = k * (last_ZH.unsqueeze(-1) - total_ZHL).exp().unsqueeze(-1)
