@@ -9,19 +9,14 @@ Dimensions: R rows, E hidden width, I inner width, X experts.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from areal.experimental.models.archon.model_args import ExpertArgs
 from areal.experimental.models.archon.modules.activation import activation_of, clamped_swiglu
+from areal.experimental.models.archon.moe.grouped_linear import RowGroups
 from areal.experimental.models.archon.roles import Role
-
-# What torch's grouped product takes; strides of its operands must be multiples of the alignment.
-_GROUPED_DTYPES = (torch.float32, torch.bfloat16, torch.float16)
-_ALIGNMENT_BYTES = 16
 
 
 class GroupedExperts(nn.Module):
@@ -69,7 +64,7 @@ class GroupedExperts(nn.Module):
                 output nor gradient is defined.
             counts_X: int64, rows of each expert.
         """
-        groups = _Groups(rows_RE, counts_X)
+        groups = RowGroups(rows_RE.shape[0], counts_X)
         gate_RI = groups.linear(rows_RE, self.w1, self.b1)
         if self.w3 is None:
             assert self.act is not None
@@ -83,48 +78,3 @@ class GroupedExperts(nn.Module):
             inner_RI = self.act(gate_RI) * groups.linear(rows_RE, self.w3, self.b3)
         share = self.b2 if self.b2 is None or self.num_partial_sums == 1 else self.b2 / self.num_partial_sums
         return groups.linear(inner_RI, self.w2, share)
-
-
-class _Groups:
-    """Which rows belong to which expert."""
-
-    def __init__(self, rows_RE: Tensor, counts_X: Tensor) -> None:
-        self.num_rows = rows_RE.shape[0]
-        self.counts_X = counts_X
-        self.ends_X = counts_X.cumsum(0, dtype=torch.int32)
-
-    def linear(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        """x[r] · weight[expert of r]ᵀ + bias[expert of r]."""
-        if self.num_rows and _fits_grouped_mm(x) and _fits_grouped_mm(weight):
-            y = _DenseGradient.apply(F.grouped_mm(x, weight.transpose(-2, -1), offs=self.ends_X))
-        else:
-            y = self._linear_in_turn(x, weight)
-        return y if bias is None else y + bias.index_select(0, self._experts())
-
-    def _linear_in_turn(self, x: Tensor, weight: Tensor) -> Tensor:
-        """For what the grouped product refuses: odd widths, fp64, and no rows at all, whose zero gradient must exist."""
-        counts = self.counts_X.tolist() if self.num_rows else [0] * weight.shape[0]
-        parts = x.split(counts)
-        return torch.cat([F.linear(part, matrix) for part, matrix in zip(parts, weight.unbind(), strict=True)])
-
-    def _experts(self) -> Tensor:
-        """The expert of each row; of rows beyond all groups, the last."""
-        rows_R = torch.arange(self.num_rows, device=self.ends_X.device, dtype=torch.int32)
-        return torch.searchsorted(self.ends_X, rows_R, right=True).clamp_(max=self.ends_X.shape[0] - 1)
-
-
-def _fits_grouped_mm(x: Tensor) -> bool:
-    is_aligned = x.is_contiguous() and x.shape[-1] * x.element_size() % _ALIGNMENT_BYTES == 0
-    return is_aligned and x.dtype in _GROUPED_DTYPES
-
-
-class _DenseGradient(torch.autograd.Function):
-    """The identity; its gradient is contiguous, because the grouped product refuses an expanded one (that of a sum)."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        return x.view_as(x)
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> Tensor:
-        return grad.contiguous()

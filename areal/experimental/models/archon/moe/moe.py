@@ -55,8 +55,9 @@ class MoE(nn.Module):
         """`[N, E]`."""
         routing = self.router(x_NE)
         order = self.reorderer(routing.experts)
-        if self.training and torch.is_grad_enabled() and not _is_recomputing():
-            self.tokens_per_expert.add_(order.counts)
+        if self.training and torch.is_grad_enabled():
+            count = _count_operator if torch.compiler.is_compiling() else _count
+            count(self.tokens_per_expert, order.counts)
         y_NE = self._experts(x_NE, self._with_losses(routing, order), order)
         if self.shared_experts is not None:
             y_NE = y_NE + self._shared(x_NE)
@@ -90,13 +91,14 @@ class MoE(nn.Module):
         return self
 
 
-def _is_recomputing() -> bool:
-    """Whether this forward runs inside a backward, as activation checkpointing does: its tokens were counted before.
+def _count(total_X: Tensor, counts_X: Tensor) -> None:
+    """Add to the total, unless this forward runs inside a backward, as activation checkpointing does: counted before."""
+    if torch._C._current_graph_task_id() == -1:  # what torch.utils.checkpoint itself asks
+        total_X.add_(counts_X)
 
-    A compiled block saves or recomputes by itself and never runs this twice.
-    """
-    in_backward = not torch.compiler.is_compiling() and torch._C._current_graph_task_id() != -1
-    return in_backward
+
+# An operator of its own, because a tracer would ask the question once, at compile time.
+_count_operator = torch.library.custom_op("areal::count_tokens_of_experts", _count, mutates_args=("total_X",))
 
 
 def moe_layers(model: nn.Module) -> dict[str, MoE]:

@@ -106,3 +106,14 @@ def test_experts_cut_along_the_experts_read_their_number_off_the_weights() -> No
 def test_clamped_swiglu_without_clamp_is_refused() -> None:
     with pytest.raises(ValueError, match="expected clamp and gated=True"):
         _experts(16, 8, activation="clamped_swiglu")
+
+
+def test_experts_on_the_meta_device_give_shapes_forward_and_backward() -> None:
+    experts = _experts(16, 8, torch.float32).to("meta")
+    rows_RE = torch.empty(10, 16, device="meta", requires_grad=True)
+
+    y_RE = experts(rows_RE, torch.empty(4, device="meta", dtype=torch.int64))
+    y_RE.sum().backward()
+
+    assert y_RE.shape == rows_RE.grad.shape == (10, 16)
+    assert experts.w2.grad.shape == experts.w2.shape
