@@ -26,13 +26,14 @@ def main(argv: Sequence[str]) -> int:
     check.usage = "areal config check [-h] [--cls CLS] FILE [key=value ...]"
     args, overrides = parser.parse_known_args(list(argv))
 
-    config, _ = load_expr_config(["--config", args.file, *overrides], _config_class(args.cls))
+    config, _ = load_expr_config(["--config", args.file, *overrides], config_class(args.cls))
     _check_engines(config)
     print(describe_plan(config))
     return 0
 
 
-def _config_class(name: str) -> type[BaseExperimentConfig]:
+def config_class(name: str) -> type[BaseExperimentConfig]:
+    """The config class of `--cls`: a short name, or `package.module:Class`."""
     if name in _CLASSES:
         return _CLASSES[name]
     try:

@@ -35,6 +35,7 @@ class Command:
 
 COMMANDS = {
     "config": Command("areal.cli.config", "check a configuration file and print the plan of the run"),
+    "plan": Command("areal.cli.plan", "memory and collectives of an Archon layout, without the hardware"),
     "report": Command("areal.cli.report", "make the HTML report of a run directory"),
     "train": Command("areal.cli.train", "run a training driver with a configuration file"),
     "version": Command("areal.cli.version", "print the version of areal and of what it runs on"),
