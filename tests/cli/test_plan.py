@@ -48,10 +48,10 @@ def test_plan_of_a_run_as_data_has_the_layout_its_ranks_and_their_collectives(
 
 
 def test_plan_of_a_layout_that_does_not_fit_names_the_constraint(model_dir: Path) -> None:
-    with pytest.raises(ConfigError, match="divisible by tp = 8, got 4"):
+    with pytest.raises(ConfigError, match=r"divisible by tp = 8, got 4"):
         run(model_dir, "archon:t8")
 
 
 def test_plan_of_another_engine_says_which_override_to_add(model_dir: Path) -> None:
-    with pytest.raises(ConfigError, match="expected actor.backend=archon:.*fsdp:d4.*add an override"):
+    with pytest.raises(ConfigError, match=r"expected actor.backend=archon:.*fsdp:d4.*add an override"):
         run(model_dir, "fsdp:d4")

@@ -78,14 +78,13 @@ def _data(dims: ArchonParallelDims, held: RankParameters, step: StepShape) -> It
     """FSDP: each unit is gathered for the forward and, if given back, for the backward; gradients are reduced after each."""
     dense = (dims.fsdp, held.local - held.local_experts, "dp_shard_cp", held.num_units)
     sparse = (dims.expert_fsdp, held.local_experts, "dp_shard_mod_ep", held.num_units - 1)
-    calls, rounds = step.num_micro_batches, 2 if step.gathers_twice else 1
+    calls = step.num_micro_batches
+    gathers = 2 * calls if step.gathers_twice else 1  # what stays gathered is gathered anew after the update only
     for ranks, shard, axis, units in (dense, sparse):
         if ranks > 1 and shard > 0:
-            sent = calls * shard * (ranks - 1)
-            yield Collective(
-                axis, "all_gather", "parameters", calls * rounds * units, rounds * sent * step.compute_bytes
-            )
-            yield Collective(axis, "reduce_scatter", "gradients", calls * units, sent * _GRAD_BYTES)
+            sent = shard * (ranks - 1)
+            yield Collective(axis, "all_gather", "parameters", gathers * units, gathers * sent * step.compute_bytes)
+            yield Collective(axis, "reduce_scatter", "gradients", calls * units, calls * sent * _GRAD_BYTES)
 
 
 def _tensor(
