@@ -30,15 +30,18 @@ def cut_parameter(module: nn.Module, name: str, mesh: DeviceMesh, placements: tu
     module.register_parameter(name, nn.Parameter(part, requires_grad=param.requires_grad))
 
 
-def view_parameters(module: nn.Module, mesh: DeviceMesh, views: Mapping[str, View], **overrides: object) -> None:
+def view_parameters(module: nn.Module, mesh: DeviceMesh, views: Mapping[str, View]) -> None:
     """Let the attributes `views` of a module read the local part, on `mesh`, of its parameter through a function.
 
     A parameter that FSDP holds sharded, which is on more than `mesh`, is returned as it is: only FSDP looks at it then.
-    `overrides` are further attributes of the class made for the module, such as another `forward`.
     """
+    override(module, **{name: property(_reader(name, mesh, view)) for name, view in views.items()})
+
+
+def override(module: nn.Module, **attributes: object) -> None:
+    """Give one module other methods or properties than its class, in a class made for it."""
     cls = type(module)
-    body = {name: property(_reader(name, mesh, view)) for name, view in views.items()}
-    module.__class__ = type(f"Local{cls.__name__}", (cls,), {**body, **overrides})
+    module.__class__ = type(cls.__name__, (cls,), attributes)
 
 
 def _reader(name: str, mesh: DeviceMesh, view: View) -> Callable[[nn.Module], Tensor | None]:

@@ -12,6 +12,11 @@ from __future__ import annotations
 import torch
 
 from areal.experimental.models.archon.model import ArchonModel
+from areal.experimental.models.archon.parallel.activation import (
+    ActivationCheckpointConfig,
+    apply_activation_checkpointing,
+)
+from areal.experimental.models.archon.parallel.compile import apply_compile
 from areal.experimental.models.archon.parallel.dims import ArchonParallelDims
 from areal.experimental.models.archon.parallel.expert import apply_expert_parallel
 from areal.experimental.models.archon.parallel.fsdp import ReshardPolicy, apply_fsdp, needs_fsdp
@@ -29,6 +34,8 @@ def parallelize_decoder(
     loss_parallel: bool = True,
     cpu_offload: bool = False,
     reshard_after_forward_policy: ReshardPolicy = "default",
+    ac_config: ActivationCheckpointConfig | None = None,
+    enable_compile: bool = False,
 ) -> ArchonModel:
     """Parallelise a model in place and return it. Collective over all ranks.
 
@@ -40,6 +47,8 @@ def parallelize_decoder(
         loss_parallel: leave logits cut over the vocabulary; False: `head` gathers them.
         cpu_offload: keep parameters, gradients and optimizer state in host memory.
         reshard_after_forward_policy: whether blocks give up gathered parameters between forward and backward.
+        ac_config: which activations are recomputed; None: none.
+        enable_compile: compile blocks.
     """
     check_layout(model.args, parallel_dims)
     if parallel_dims.tp_enabled:
@@ -52,6 +61,10 @@ def parallelize_decoder(
     apply_expert_parallel(model, parallel_dims)
     if parallel_dims.cp_enabled:
         apply_context_parallel(model, parallel_dims.get_group("cp"))
+    if ac_config is not None:
+        apply_activation_checkpointing(model, ac_config, enable_compile)
+    if enable_compile:
+        apply_compile(model)
     if needs_fsdp(model, parallel_dims, param_dtype, cpu_offload):
         apply_fsdp(model, parallel_dims, param_dtype, reduce_dtype, cpu_offload, reshard_after_forward_policy)
     return model

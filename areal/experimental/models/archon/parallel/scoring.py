@@ -48,7 +48,10 @@ class ScoringDecoder(ArchonModel):
             prediction_rows: int64 `[U]`, the row each of U labels is predicted from, where sequences share rows: scores
                 are `[1, U, 2]` then. None: one label a row.
         """
-        if not self.part.has_head or self.score is not None or labels is None:
+        if not self.part.has_head:
+            # No view: zero-bubble schedules detach what a stage returned in place.
+            return super().forward(tokens, positions, cu_seqlens, max_seqlen, tree_attn_meta).clone()
+        if self.score is not None or labels is None:
             return super().forward(tokens, positions, cu_seqlens, max_seqlen, tree_attn_meta)
         context = self.make_context(cu_seqlens, int(max_seqlen), tree_attn_meta)
         hidden_NE = self.run(tokens.squeeze(0), positions.squeeze(0), context)

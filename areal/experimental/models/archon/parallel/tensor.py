@@ -31,7 +31,13 @@ from areal.experimental.models.archon.parallel.collectives import (
     share,
     sum_gradient,
 )
-from areal.experimental.models.archon.parallel.local_view import View, cut_parameter, identity, view_parameters
+from areal.experimental.models.archon.parallel.local_view import (
+    View,
+    cut_parameter,
+    identity,
+    override,
+    view_parameters,
+)
 from areal.experimental.models.archon.parallel.plan import (
     Gradient,
     ModulePlan,
@@ -69,19 +75,18 @@ def gather_logits(model: ArchonModel, mesh: DeviceMesh) -> None:
         local = cls.head(self, hidden)
         return gather_same(local.movedim(-1, 0), group).movedim(0, -1)
 
-    view_parameters(model, mesh, {}, head=head)
+    override(model, head=head)
 
 
 def _localise(plan: ModulePlan, mesh: DeviceMesh) -> None:
     group = mesh.get_group()
     views = {name: _view(param.gradient, group) for name, param in plan.parameters.items()}
-    overrides: dict[str, Any] = {}
+    if views:
+        view_parameters(plan.module, mesh, views)
     if plan.role is Role.EMBEDDING:
-        overrides["forward"] = _method(_vocab_parallel_embedding, group)
+        override(plan.module, forward=_method(_vocab_parallel_embedding, group))
     elif plan.role is Role.FLAT_NORM:
-        overrides["forward"] = _method(_flat_norm, group)
-    if views or overrides:
-        view_parameters(plan.module, mesh, views, **overrides)
+        override(plan.module, forward=_method(_flat_norm, group))
 
 
 def _method(function: Any, group: ProcessGroup) -> Any:

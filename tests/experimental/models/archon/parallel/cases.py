@@ -31,8 +31,11 @@ from areal.experimental.models.archon.model_args import (
     SharedExpertArgs,
 )
 from areal.experimental.models.archon.parallel.dims import ArchonParallelDims
+from areal.experimental.models.archon.parallel.gradients import gradient_norm
 from areal.experimental.models.archon.parallel.parallelize import parallelize_decoder
+from areal.experimental.models.archon.parallel.pipeline import PipelineRunner, StageInputs, pad_inputs
 from areal.experimental.models.archon.parallel.scoring import ScoringDecoder
+from areal.experimental.models.archon.parallel.stages import count_stages, model_parts, stages_of_rank
 from areal.experimental.models.archon.parallel.ulysses import slice_inputs
 
 LEARNING_RATE = 0.5
@@ -185,37 +188,110 @@ def full_state(model: nn.Module) -> dict[str, Tensor]:
     }
 
 
-def reference_step(args: DecoderArgs, batches: list[Batch]) -> tuple[float, dict[str, Tensor]]:
-    """Loss and parameters after one step on all batches, in one process."""
+@dataclass(frozen=True)
+class Step:
+    """Loss, gradient norm and parameters after one step."""
+
+    loss: float
+    grad_norm: float
+    state: dict[str, Tensor]
+
+
+def reference_step(args: DecoderArgs, batches: list[Batch]) -> Step:
+    """One step on all batches, in one process."""
     model = make_model(args)
     losses = [loss_of(model, batch) for batch in batches]
     torch.stack(losses).sum().backward()
+    norm = float(torch.nn.utils.get_total_norm([p.grad for p in model.parameters() if p.grad is not None]))
     sgd_step(model)
-    return float(sum(loss.detach() for loss in losses)), full_state(model)
+    return Step(float(sum(loss.detach() for loss in losses)), norm, full_state(model))
 
 
-def parallel_step(
-    rank: int, world_size: int, args: DecoderArgs, sizes: dict[str, int]
-) -> tuple[float, dict[str, Tensor]]:
+def parallel_step(rank: int, world_size: int, args: DecoderArgs, sizes: dict[str, int]) -> Step:
     """What `reference_step` computes on one batch a data-parallel rank, in a layout without pipeline."""
     dims = ArchonParallelDims(**sizes, world_size=world_size)
     model = parallelize_decoder(make_model(args), dims, param_dtype=torch.float32)
     batch = sliced(make_batch(dims.local_rank("dp")), dims)
     loss = loss_of(model, batch)
     loss.backward()
+    norm = gradient_norm(model.parameters(), dims)
     sgd_step(model)
     total = loss.detach()
     dist.all_reduce(total, group=dims.get_group("dp_cp"))
     state = full_state(model)
     dist.barrier()
-    return float(total), state
+    return Step(float(total), norm, state)
 
 
-def assert_same_step(got: tuple[float, dict[str, Tensor]], expected: tuple[float, dict[str, Tensor]]) -> None:
-    """Losses and all parameters within 1e-5."""
-    assert abs(got[0] - expected[0]) < 1e-5 * max(1.0, abs(expected[0]))
-    assert got[1].keys() == expected[1].keys()
-    for name, value in expected[1].items():
+def pipeline_step(
+    rank: int, world_size: int, args: DecoderArgs, sizes: dict[str, int], schedule: str, num_batches: int
+) -> Step:
+    """What `reference_step` computes on `num_batches` micro-batches a data-parallel rank; evaluates first."""
+    dims = ArchonParallelDims(**sizes, world_size=world_size)
+    num_stages = count_stages(args.num_layers, dims.pp, schedule)
+    parts = model_parts(args, num_stages, less_layers=(0, 0))
+    indices = stages_of_rank(dims.local_rank("pp"), dims.pp, num_stages, schedule)
+    models = [
+        parallelize_decoder(make_model(args, part=parts[index]), dims, param_dtype=torch.float32) for index in indices
+    ]
+    runner = PipelineRunner(models, dims, schedule, num_stages, torch.float32, torch.device("cpu"))
+    first = dims.local_rank("dp") * num_batches
+    batches = [make_batch(seed, micro_batch_lengths(seed)) for seed in range(first, first + num_batches)]
+    longest = max(batch.tokens.shape[1] for batch in batches)
+    longest += -longest % dims.seq_len_divisor
+    inputs = [_stage_inputs(batch, longest, dims) for batch in batches]
+    weights = [_padded_weights(batch, longest, dims) for batch in batches]
+
+    def loss_fn(position: int, scores: Tensor) -> Tensor:
+        return (scores * weights[position]).sum()
+
+    with torch.no_grad():
+        evaluated = runner.run(inputs, loss_fn, has_backward=False)
+    losses = runner.run(inputs, loss_fn, has_backward=True)
+    torch.testing.assert_close(losses, evaluated)
+    params = [param for model in models for param in model.parameters()]
+    norm = gradient_norm(params, dims)
+    torch.optim.SGD(params, LEARNING_RATE).step()
+    total = torch.stack(losses).sum() / dims.tp if losses else torch.zeros(())
+    dist.all_reduce(total)
+    state = {name: value for model in models for name, value in full_state(model).items()}
+    dist.barrier()
+    return Step(float(total), norm, state)
+
+
+def micro_batch_lengths(seed: int) -> tuple[int, ...]:
+    """Lengths of micro-batches of different sizes and numbers of sequences; one has two tokens."""
+    return ((7, 1, 12, 4), (2,), (5, 9), (3, 3, 3))[seed % 4]
+
+
+def _stage_inputs(batch: Batch, length: int, dims: ArchonParallelDims) -> StageInputs:
+    inputs = pad_inputs(
+        StageInputs(
+            tokens=batch.tokens,
+            positions=batch.positions,
+            labels=batch.labels,
+            cu_seqlens=batch.cu_seqlens,
+            max_seqlen=batch.max_seqlen,
+        ),
+        length,
+    )
+    rank = dims.local_rank("cp")
+    chunks = {name: slice_inputs(inputs.__dict__[name], rank, dims.cp) for name in ("tokens", "positions", "labels")}
+    return replace(inputs, **chunks)
+
+
+def _padded_weights(batch: Batch, length: int, dims: ArchonParallelDims) -> Tensor:
+    missing = length - batch.loss_weights.shape[1]
+    padded = torch.nn.functional.pad(batch.loss_weights, (0, 0, 0, missing))
+    return slice_inputs(padded, dims.local_rank("cp"), dims.cp)
+
+
+def assert_same_step(got: Step, expected: Step) -> None:
+    """Losses, gradient norms and all parameters (those that a stage has) within 1e-5."""
+    assert abs(got.loss - expected.loss) < 1e-5 * max(1.0, abs(expected.loss))
+    assert abs(got.grad_norm - expected.grad_norm) < 1e-5 * expected.grad_norm
+    assert got.state and got.state.keys() <= expected.state.keys()
+    for name, value in got.state.items():
         torch.testing.assert_close(
-            got[1][name], value, rtol=1e-5, atol=1e-5, msg=lambda text, name=name: f"{name}: {text}"
+            value, expected.state[name], rtol=1e-5, atol=1e-5, msg=lambda text, name=name: f"{name}: {text}"
         )

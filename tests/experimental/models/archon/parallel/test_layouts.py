@@ -26,7 +26,9 @@ from tests.experimental.models.archon.parallel.cases import (
 def _check(args: DecoderArgs, world_size: int, sizes: dict[str, int]) -> None:
     others = sizes.get("tp", 1) * sizes.get("cp", 1)
     expected = reference_step(args, [make_batch(seed) for seed in range(world_size // others)])
-    for result in run_ranks(parallel_step, world_size, args, sizes):
+    results = run_ranks(parallel_step, world_size, args, sizes)
+    assert results[0].state.keys() == expected.state.keys()
+    for result in results:
         assert_same_step(result, expected)
 
 

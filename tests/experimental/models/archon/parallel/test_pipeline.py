@@ -1,0 +1,138 @@
+# Copyright 2026 The areal authors
+# SPDX-License-Identifier: Apache-2.0
+"""Pipeline parallelism: partitions worked out by hand, and steps under every schedule against one process."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from areal.experimental.models.archon.model_args import DecoderArgs
+from areal.experimental.models.archon.parallel.pipeline import StageInputs, pad_inputs
+from areal.experimental.models.archon.parallel.stages import (
+    count_stages,
+    generate_llm_fqn_per_model_part,
+    part_of_names,
+    rank_of_stage,
+    stages_of_rank,
+)
+from areal.utils.errors import ConfigError
+from tests.distributed import run_ranks
+from tests.experimental.models.archon.parallel.cases import (
+    DENSE,
+    MOE,
+    assert_same_step,
+    make_batch,
+    micro_batch_lengths,
+    pipeline_step,
+    reference_step,
+)
+
+DENSE_4 = replace(DENSE, layers=DENSE.layers * 2)
+MOE_4 = replace(MOE, layers=MOE.layers * 2)
+
+
+def _layers(*indices: int) -> list[str]:
+    return [f"layers.{i}" for i in indices]
+
+
+def test_partition_of_eight_layers_over_four_stages_spares_first_and_last() -> None:
+    assert generate_llm_fqn_per_model_part(4, 8) == [
+        ["tok_embeddings", *_layers(0, 1)],
+        _layers(2, 3, 4),
+        _layers(5, 6),
+        [*_layers(7), "norm", "output"],
+    ]
+
+
+def test_partition_of_one_stage_holds_everything() -> None:
+    expected = ["tok_embeddings", *_layers(0, 1), "norm", "score"]
+    assert generate_llm_fqn_per_model_part(1, 2, is_critic=True) == [expected]
+
+
+def test_partition_without_less_layers_is_even() -> None:
+    parts = generate_llm_fqn_per_model_part(2, 4, 0, 0)
+    assert parts == [["tok_embeddings", *_layers(0, 1)], [*_layers(2, 3), "norm", "output"]]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        ((0, 4), "got 0"),
+        ((7, 4), "at most 6 .* got 7"),
+        ((2, 4, 5, 0), "<= 4 .* got 5"),
+        ((2, 4, 0, 5), "<= 4 .* got 5"),
+    ],
+)
+def test_partitions_that_cannot_be_are_refused(arguments: tuple[int, ...], text: str) -> None:
+    with pytest.raises(ConfigError, match=text):
+        generate_llm_fqn_per_model_part(*arguments)
+
+
+def test_part_of_names_of_an_inner_stage_has_neither_end() -> None:
+    part = part_of_names(_layers(2, 3))
+    assert (part.first_layer, part.last_layer, part.has_embedding, part.has_head) == (2, 4, False, False)
+
+
+def test_stages_of_ranks_loop_or_turn_round() -> None:
+    assert [stages_of_rank(rank, 2, 4, "Interleaved1F1B") for rank in (0, 1)] == [(0, 2), (1, 3)]
+    assert [stages_of_rank(rank, 2, 4, "ZBVZeroBubble") for rank in (0, 1)] == [(0, 3), (1, 2)]
+    assert [rank_of_stage(stage, 2, 4, "ZBVZeroBubble") for stage in range(4)] == [0, 1, 1, 0]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        ((8, 2, "GPipe"), "got 'GPipe'"),
+        ((8, 2, "1F1B", 2), "exactly 1 .* got 2"),
+        ((8, 2, "Interleaved1F1B", 4), "at least 2 .* got 1"),
+        ((12, 2, "ZBVZeroBubble", 2), "exactly 2 .* got 3"),
+        ((9, 2, "Interleaved1F1B", 3), "divisible by pp = 2, got 3"),
+    ],
+)
+def test_numbers_of_stages_that_a_schedule_cannot_run_are_refused(arguments: tuple[int, int, str], text: str) -> None:
+    with pytest.raises(ConfigError, match=text):
+        count_stages(*arguments)
+
+
+def test_padding_adds_short_dummy_sequences() -> None:
+    row = torch.arange(5).unsqueeze(0)
+    inputs = StageInputs(tokens=row, positions=row, labels=row, cu_seqlens=torch.tensor([0, 5]), max_seqlen=5)
+    padded = pad_inputs(inputs, 140)
+    assert padded.cu_seqlens.tolist() == [0, 5, 133, 140]
+    assert padded.positions[0, [4, 5, 132, 133, 139]].tolist() == [4, 0, 127, 0, 6]
+    assert padded.max_seqlen == 128
+
+
+def _check(args: DecoderArgs, world_size: int, sizes: dict[str, int], schedule: str, num_batches: int) -> None:
+    dp = world_size // (sizes["pp"] * sizes.get("tp", 1) * sizes.get("cp", 1))
+    batches = [make_batch(seed, micro_batch_lengths(seed)) for seed in range(dp * num_batches)]
+    expected = reference_step(args, batches)
+    results = run_ranks(pipeline_step, world_size, args, sizes, schedule, num_batches)
+    assert set().union(*(result.state for result in results)) == expected.state.keys()
+    for result in results:
+        assert_same_step(result, expected)
+
+
+SCHEDULES = ("1F1B", "Interleaved1F1B", "InterleavedZeroBubble", "ZBVZeroBubble")
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+def test_step_of_a_dense_model_in_two_stages_equals_that_of_one_process(schedule: str) -> None:
+    _check(DENSE_4, 2, {"pp": 2}, schedule, num_batches=4)
+
+
+@pytest.mark.parametrize("schedule", ["1F1B", "ZBVZeroBubble"])
+def test_step_with_experts_and_sharded_stages_equals_that_of_one_process(schedule: str) -> None:
+    _check(MOE_4, 4, {"pp": 2, "dp_shard": 2, "ep": 2}, schedule, num_batches=2)
+
+
+@pytest.mark.parametrize("schedule", ["1F1B", "Interleaved1F1B"])
+def test_step_in_all_dimensions_on_eight_ranks_equals_that_of_one_process(schedule: str) -> None:
+    _check(DENSE_4, 8, {"pp": 2, "tp": 2, "dp_shard": 2}, schedule, num_batches=2)
+
+
+def test_step_of_a_pipeline_with_context_parallelism_equals_that_of_one_process() -> None:
+    _check(DENSE_4, 4, {"pp": 2, "cp": 2}, "1F1B", num_batches=2)
