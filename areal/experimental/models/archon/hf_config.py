@@ -103,7 +103,8 @@ def _rope_args(hf: HFFields, table: Mapping[str, Any], head_dim: int, style: str
         raise UnsupportedConfig(f"{field}.rope_type", f"one of {', '.join(_ROPE_KINDS)}", kind)
     share = table.get("partial_rotary_factor") or 1.0
     values: dict[str, Any] = {ours: table[name] for name, ours in _ROPE_FLOATS.items() if table.get(name) is not None}
-    original = table.get("original_max_position_embeddings") or hf("original_max_position_embeddings", None)
+    config_original = hf("original_max_position_embeddings", None)
+    original = table.get("original_max_position_embeddings") or config_original
     if kind in ("yarn", "longrope") and original:
         values.setdefault("factor", hf("max_position_embeddings") / original)  # what transformers derives
     return RopeArgs(

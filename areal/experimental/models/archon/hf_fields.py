@@ -79,6 +79,13 @@ class HFFields:
             raise UnsupportedConfig(name, "set", None)
         return default
 
+    def first(self, *names: str) -> Any:
+        """The value of the first of these fields that the config has: names that versions of transformers give to one thing."""
+        for name in names:
+            if name in self._values:
+                return self(name)
+        return self(names[0])
+
     def __contains__(self, name: str) -> bool:
         return name in self._values
 

@@ -30,8 +30,8 @@ def attention_factor(args: RopeArgs) -> float:
         return args.attention_factor
     if args.kind == "yarn":
         if args.mscale and args.mscale_all_dim:
-            return _yarn_mscale(args.factor, args.mscale) / _yarn_mscale(args.factor, args.mscale_all_dim)
-        return _yarn_mscale(args.factor, 1.0)
+            return yarn_mscale(args.factor, args.mscale) / yarn_mscale(args.factor, args.mscale_all_dim)
+        return yarn_mscale(args.factor, 1.0)
     if args.kind == "longrope":
         if args.factor <= 1.0:
             return 1.0
@@ -39,7 +39,8 @@ def attention_factor(args: RopeArgs) -> float:
     return 1.0
 
 
-def _yarn_mscale(factor: float, mscale: float) -> float:
+def yarn_mscale(factor: float, mscale: float) -> float:
+    """Growth of attention with the length, for a scaling factor (Peng et al. 2023, eq. 22, with a coefficient)."""
     return 1.0 if factor <= 1.0 else 0.1 * mscale * math.log(factor) + 1.0
 
 

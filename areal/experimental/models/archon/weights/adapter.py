@@ -30,7 +30,7 @@ class StateDictAdapter(BaseStateDictAdapter):
 
     model_args: DecoderArgs
     ignored: tuple[str, ...] = ()
-    """Prefixes of HF names that nothing reads."""
+    """Prefixes of HF names that nothing reads; `{num_layers}` stands for the number of layers."""
 
     def __init__(self, model_args: DecoderArgs, hf_assets_path: str | Path | None = None) -> None:
         super().__init__(model_args, hf_assets_path)
@@ -47,12 +47,12 @@ class StateDictAdapter(BaseStateDictAdapter):
             state = ArchonModel(args).state_dict()
         shapes: dict[str, Shape] = {name: tuple(tensor.shape) for name, tensor in state.items()}
         rules = self.rules()
+        ignored = tuple(prefix.format(num_layers=args.num_layers) for prefix in self.ignored)
         if args.is_critic:
             # A language model's checkpoint starts a critic: its head is dropped and the score initialised.
-            optional, ignored = frozenset({"score.weight"}), (*self.ignored, "lm_head.")
-            return WeightMap(rules, shapes, optional=optional, ignored=ignored)
+            return WeightMap(rules, shapes, optional=frozenset({"score.weight"}), ignored=(*ignored, "lm_head."))
         tied = _tied_names(rules) if args.tie_embeddings else {}
-        return WeightMap(rules, shapes, tied=tied, ignored=self.ignored)
+        return WeightMap(rules, shapes, tied=tied, ignored=ignored)
 
     def from_hf(self, hf_state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
         """See `BaseStateDictAdapter.from_hf`."""

@@ -63,20 +63,25 @@ class Interleave:
 class GroupedSplit:
     """One HF tensor is made of `num_groups` blocks along dim 0, each holding a share of every one of ours.
 
-    For projections that are stored one key head after another ([q | k | v] of the first head, then of the second).
+    For projections that are stored one key head after another ([q | k | v] of the first head, then of the second). `parts`:
+    rows of the tensors that HF groups, for each of ours that holds several of them ([q | k | v] whole); None: one each.
     """
 
     num_groups: int
+    parts: tuple[tuple[int, ...], ...] | None = None
 
     def to_ours(self, tensors: list[Tensor], shapes: Sequence[Shape]) -> list[Tensor]:
         """See `Op`."""
+        parts = tuple((shape[0],) for shape in shapes) if self.parts is None else self.parts
         grouped = tensors[0].unflatten(0, (self.num_groups, -1))
-        parts = grouped.split([shape[0] // self.num_groups for shape in shapes], dim=1)
-        return [part.flatten(0, 1) for part in parts]
+        pieces = iter(grouped.split([rows // self.num_groups for part in parts for rows in part], dim=1))
+        return [torch.cat([next(pieces).flatten(0, 1) for _ in part]) for part in parts]
 
     def to_hf(self, tensors: list[Tensor]) -> list[Tensor]:
         """See `Op`."""
-        return [torch.cat([t.unflatten(0, (self.num_groups, -1)) for t in tensors], dim=1).flatten(0, 1)]
+        parts = tuple((len(t),) for t in tensors) if self.parts is None else self.parts
+        pieces = [piece for t, part in zip(tensors, parts, strict=True) for piece in t.split(part)]
+        return [torch.cat([t.unflatten(0, (self.num_groups, -1)) for t in pieces], dim=1).flatten(0, 1)]
 
 
 @dataclass(frozen=True)

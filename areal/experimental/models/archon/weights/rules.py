@@ -11,10 +11,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from areal.experimental.models.archon.weights.ops import Chain, Op, Split, Stack
+from areal.experimental.models.archon.model_args import DecoderArgs, DeltaNetArgs
+from areal.experimental.models.archon.weights.ops import (
+    Chain,
+    GroupedSplit,
+    Interleave,
+    Op,
+    Split,
+    Stack,
+    Transpose,
+    Unsqueeze,
+)
 
 _ATTENTION = ("layers.{i}.attention.", "model.layers.{i}.self_attn.")
 _FFN = ("layers.{i}.feed_forward.", "model.layers.{i}.mlp.")
+_LINEAR = ("layers.{i}.linear_attn.", "model.layers.{i}.linear_attn.")
 _EXPERTS = "layers.{i}.moe.experts."
 
 
@@ -92,8 +103,7 @@ def moe_rules(
             rename(f"{_EXPERTS}{ours}", f"{hf}experts.{{e}}.{theirs}.weight", Stack())
             for ours, theirs in {"w1": gate, "w3": up, "w2": down}.items()
         ),
-        split((f"{_EXPERTS}w1", f"{_EXPERTS}w3"), f"{hf}experts.gate_up_proj", Split(dim=1)),
-        rename(f"{_EXPERTS}w2", f"{hf}experts.down_proj"),
+        *fused_expert_rules(mlp),
         *(
             rename(f"layers.{{i}}.moe.shared_experts.{ours}.{{p}}", f"{hf}{shared}.{theirs}.{{p}}")
             for ours, theirs in shared_names.items()
@@ -102,21 +112,134 @@ def moe_rules(
     )
 
 
+def fused_expert_rules(mlp: str = "mlp") -> tuple[Rule, ...]:
+    """The layout of experts in transformers' memory, which some checkpoints have on disk."""
+    hf = f"model.layers.{{i}}.{mlp}.experts."
+    return (
+        split((f"{_EXPERTS}w1", f"{_EXPERTS}w3"), f"{hf}gate_up_proj", Split(dim=1)),
+        rename(f"{_EXPERTS}w2", f"{hf}down_proj"),
+    )
+
+
 def llama_rules() -> tuple[Rule, ...]:
     """The names of Llama, which most dense families use."""
     return (*base_rules(), *pre_norm_rules(), *attention_rules(), *ffn_rules())
 
 
-__all__ = [
-    "Chain",
-    "Rule",
-    "attention_rules",
-    "base_rules",
-    "ffn_rules",
-    "llama_rules",
-    "moe_rules",
-    "norm_rules",
-    "pre_norm_rules",
-    "rename",
-    "split",
-]
+def olmo2_rules() -> tuple[Rule, ...]:
+    """Llama's names with norms behind the branches."""
+    norms = norm_rules(attention_post_norm="post_attention_layernorm", ffn_post_norm="post_feedforward_layernorm")
+    return (*base_rules(), *norms, *attention_rules(), *ffn_rules())
+
+
+def gemma2_rules() -> tuple[Rule, ...]:
+    """Llama's names with norms on both sides of the branches."""
+    norms = norm_rules(
+        attention_norm="input_layernorm",
+        attention_post_norm="post_attention_layernorm",
+        ffn_norm="pre_feedforward_layernorm",
+        ffn_post_norm="post_feedforward_layernorm",
+    )
+    return (*base_rules(), *norms, *attention_rules(), *ffn_rules())
+
+
+def glm_rules() -> tuple[Rule, ...]:
+    """Llama's names with gate and up projection in one tensor."""
+    ours, hf = _FFN
+    fused = (
+        split((f"{ours}w1.{{p}}", f"{ours}w3.{{p}}"), f"{hf}gate_up_proj.{{p}}"),
+        rename(f"{ours}w2.{{p}}", f"{hf}down_proj.{{p}}"),
+    )
+    return (*base_rules(), *pre_norm_rules(), *attention_rules(), *fused)
+
+
+def phi3_rules() -> tuple[Rule, ...]:
+    """`glm_rules` with queries, keys and values in one tensor too."""
+    ours, hf = _ATTENTION
+    fused = split((f"{ours}wq.{{p}}", f"{ours}wk.{{p}}", f"{ours}wv.{{p}}"), f"{hf}qkv_proj.{{p}}")
+    return (fused, *glm_rules())
+
+
+def mla_rules() -> tuple[Rule, ...]:
+    """Latent attention; what it has in common with other attention is in `attention_rules`."""
+    ours, hf = _ATTENTION
+    names = {
+        "wq_a": "q_a_proj",
+        "q_a_norm": "q_a_layernorm",
+        "wq_b": "q_b_proj",
+        "wkv_a": "kv_a_proj_with_mqa",
+        "kv_a_norm": "kv_a_layernorm",
+        "wkv_b": "kv_b_proj",
+    }
+    return tuple(rename(f"{ours}{a}.{{p}}", f"{hf}{b}.{{p}}") for a, b in names.items())
+
+
+def delta_net_rules() -> tuple[Rule, ...]:
+    """Gated DeltaNet under its HF names; the convolution has a dim of size one there."""
+    ours, hf = _LINEAR
+    same = ("A_log", "dt_bias", "norm.weight", "out_proj.weight")
+    projections = tuple(f"in_proj_{name}.weight" for name in ("qkv", "z", "b", "a"))
+    return (
+        *(rename(ours + name, hf + name) for name in (*projections, *same)),
+        rename(f"{ours}conv1d.weight", f"{hf}conv1d.weight", Unsqueeze(1)),
+    )
+
+
+def fused_delta_net_rules(args: DecoderArgs) -> tuple[Rule, ...]:
+    """Gated DeltaNet with [q | k | v | z] and [b | a] stored key head by key head (qwen3_next)."""
+    ours, hf = _LINEAR
+    nets = {layer.mixer for layer in args.layers if isinstance(layer.mixer, DeltaNetArgs)}
+    fused: list[Rule] = []
+    for net in nets:
+        keys, values = net.num_key_heads * net.key_head_dim, net.num_value_heads * net.value_head_dim
+        qkvz = GroupedSplit(net.num_key_heads, ((keys, keys, values), (values,)))
+        fused += [
+            split((f"{ours}in_proj_qkv.weight", f"{ours}in_proj_z.weight"), f"{hf}in_proj_qkvz.weight", qkvz),
+            split(
+                (f"{ours}in_proj_b.weight", f"{ours}in_proj_a.weight"),
+                f"{hf}in_proj_ba.weight",
+                GroupedSplit(net.num_key_heads),
+            ),
+        ]
+    return (*fused, *delta_net_rules())
+
+
+def mixtral_rules() -> tuple[Rule, ...]:
+    """Experts under `block_sparse_moe`; transformers calls the same module `mlp`."""
+    in_memory = (rename("layers.{i}.moe.router.gate.{p}", "model.layers.{i}.mlp.gate.{p}"), *fused_expert_rules())
+    return (*moe_rules("block_sparse_moe", gate="w1", up="w3", down="w2"), *in_memory)
+
+
+def deepseek_moe_rules() -> tuple[Rule, ...]:
+    """Experts with a selection bias beside the router."""
+    bias = rename("layers.{i}.moe.router.expert_bias", "model.layers.{i}.mlp.gate.e_score_correction_bias")
+    return (bias, *moe_rules())
+
+
+def ernie_rules() -> tuple[Rule, ...]:
+    """Llama's names and experts, whose selection bias is a row in a module of its own (inside the gate in memory)."""
+    bias = tuple(
+        rename(
+            "layers.{i}.moe.router.expert_bias",
+            f"model.layers.{{i}}.mlp.{module}.e_score_correction_bias",
+            Unsqueeze(0),
+        )
+        for module in ("moe_statics", "gate.moe_statics")
+    )
+    return (*llama_rules(), *bias, *moe_rules())
+
+
+def gpt_oss_rules() -> tuple[Rule, ...]:
+    """All experts in one input-major tensor, gate and up columns alternating; their biases likewise."""
+    hf = "model.layers.{i}.mlp."
+    return (
+        rename("layers.{i}.moe.router.gate.{p}", f"{hf}router.{{p}}"),
+        split(
+            (f"{_EXPERTS}w1", f"{_EXPERTS}w3"),
+            f"{hf}experts.gate_up_proj",
+            Chain((Transpose(1, 2), Interleave(1))),
+        ),
+        split((f"{_EXPERTS}b1", f"{_EXPERTS}b3"), f"{hf}experts.gate_up_proj_bias", Interleave(1)),
+        rename(f"{_EXPERTS}w2", f"{hf}experts.down_proj", Transpose(1, 2)),
+        rename(f"{_EXPERTS}b2", f"{hf}experts.down_proj_bias"),
+    )
