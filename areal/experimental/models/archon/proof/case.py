@@ -58,7 +58,7 @@ class Case:
     @cached_property
     def hf_model(self) -> PreTrainedModel:
         """The oracle."""
-        return oracle.random_hf_model(self.config, self.seed)
+        return oracle.steady_hf_model(self.config, self.sequences, self.loss, self.seed)
 
     @cached_property
     def checkpoint(self) -> dict[str, Tensor]:

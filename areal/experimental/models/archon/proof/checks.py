@@ -16,13 +16,12 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from areal.experimental.models.archon.proof import oracle
 from areal.experimental.models.archon.proof.case import Case, CheckResult
+from areal.experimental.models.archon.proof.oracle import relative_error
 
 LOGITS_LIMIT = 1e-5
 """Largest difference of logits, relative to the largest logit."""
 GRADIENT_LIMIT = 1e-4
 """Largest difference of a parameter's gradient, relative to its largest element."""
-_SMALL_GRADIENT = 1e-3
-"""Gradients below this share of the largest one are measured against it: what cancels exactly has only rounding left."""
 
 Check = Callable[[Case], CheckResult]
 
@@ -78,8 +77,7 @@ def check_gradients(case: Case) -> CheckResult:
     """Gradients of a random weighted log-prob loss for every HF tensor."""
     case.model.zero_grad()
     case.loss(case.run(case.model)).backward()
-    case.hf_model.zero_grad()
-    case.loss(oracle.logits_of(case.hf_model, case.sequences)).backward()
+    oracle.logits_and_gradients(case.hf_model, case.sequences, case.loss)
     wanted = oracle.saved_gradients(case.hf_model, case.folder / "gradients")
     parameters = dict(case.model.named_parameters())
     state = case.model.state_dict()
@@ -93,10 +91,8 @@ def check_gradients(case: Case) -> CheckResult:
             wanted.pop(hf_name, None)
     if missing := sorted(wanted.keys() - got.keys()):
         return _verdict(case, "gradients", f"no gradient for {missing[:4]}")
-    floor = _SMALL_GRADIENT * max(float(grad.abs().max()) for grad in wanted.values())
-    errors = {name: relative_error(got[name], grad, floor) for name, grad in wanted.items()}
-    worst = max(errors, key=errors.__getitem__)
-    return _measured(case, "gradients", errors[worst], GRADIENT_LIMIT, f"worst: {worst}")
+    worst, error = oracle.worst_error(got, wanted)
+    return _measured(case, "gradients", error, GRADIENT_LIMIT, f"worst: {worst}")
 
 
 def check_packing(case: Case) -> CheckResult:
@@ -196,14 +192,6 @@ CHECKS: Mapping[str, Check] = {
     "initialisation": check_initialisation,
     "fusion": check_fusion,
 }
-
-
-def relative_error(got: Tensor, wanted: Tensor, floor: float = 0.0) -> float:
-    """Largest difference over the largest wanted value, which counts as at least `floor`; infinite where shapes differ."""
-    if got.shape != wanted.shape or not bool(got.isfinite().all()):
-        return float("inf")
-    scale = max(float(wanted.abs().max()), floor, torch.finfo(torch.float32).tiny)
-    return float((got - wanted).abs().max()) / scale
 
 
 def _same_bytes(a: Tensor, b: Tensor) -> bool:

@@ -7,7 +7,7 @@ Dimensions: T tokens of one sequence, V vocabulary.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -18,6 +18,18 @@ from transformers import AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
 
 NOISE = 0.2
 """Standard deviation added to every parameter and saved buffer: neutral ones would hide offsets, biases and roles."""
+
+MAX_SENSITIVITY = (5e-6, 3e-5)
+"""Largest change of logits and of gradients of an oracle when its weights move by one unit in the last place.
+
+Two correct implementations differ by as much as rounding does. A random model with a clamp, a tie of experts or a vanishing
+norm at just the wrong place has more, and would say nothing: another seed is drawn.
+"""
+_ATTEMPTS = 16
+_SMALL_GRADIENT = 1e-3
+"""Gradients below this share of the largest one are measured against it: what cancels exactly has only rounding left."""
+
+Loss = Callable[[Tensor], Tensor]
 
 
 def random_hf_model(config: PreTrainedConfig, seed: int = 0) -> PreTrainedModel:
@@ -30,7 +42,64 @@ def random_hf_model(config: PreTrainedConfig, seed: int = 0) -> PreTrainedModel:
         for tensor in distinct.values():
             if tensor.is_floating_point():
                 tensor.add_(torch.randn_like(tensor) * NOISE)
+        for name, parameter in model.named_parameters():
+            if name.endswith(".A_log"):
+                # HF spreads decay rates over (0, 16): sums of such log-decays leave fp32 few digits for their differences.
+                parameter.copy_(torch.randn_like(parameter) * NOISE)
     return model
+
+
+def steady_hf_model(
+    config: PreTrainedConfig, sequences: Sequence[Tensor], loss: Loss, seed: int = 0
+) -> PreTrainedModel:
+    """The first of some random models whose results rounding hardly changes; see `MAX_SENSITIVITY`."""
+    measured = []
+    for attempt in range(_ATTEMPTS):
+        model = random_hf_model(config, seed + 1000 * attempt)
+        measured.append(_sensitivity(model, sequences, loss))
+        if all(got <= limit for got, limit in zip(measured[-1], MAX_SENSITIVITY)):
+            return model
+    raise ValueError(
+        f"expected a random {config.model_type} whose logits and gradients change by at most {MAX_SENSITIVITY} with the "
+        f"last bit of its weights, got {min(measured)} at best; make the tiny config less extreme"
+    )
+
+
+def _sensitivity(model: PreTrainedModel, sequences: Sequence[Tensor], loss: Loss) -> tuple[float, float]:
+    logits, gradients = logits_and_gradients(model, sequences, loss)
+    weights = {parameter: parameter.data for parameter in model.parameters()}
+    for parameter, data in weights.items():
+        parameter.data = data * (1 + torch.randn_like(data) * torch.finfo(data.dtype).eps)
+    moved_logits, moved_gradients = logits_and_gradients(model, sequences, loss)
+    for parameter, data in weights.items():
+        parameter.data = data
+    return relative_error(moved_logits, logits), worst_error(moved_gradients, gradients)[1]
+
+
+def logits_and_gradients(
+    model: PreTrainedModel, sequences: Sequence[Tensor], loss: Loss
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Logits of the sequences, and the gradients of a loss by names of parameters."""
+    model.zero_grad()
+    logits = logits_of(model, sequences)
+    loss(logits).backward()
+    return logits.detach(), {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
+
+
+def relative_error(got: Tensor, wanted: Tensor, floor: float = 0.0) -> float:
+    """Largest difference over the largest wanted value, which counts as at least `floor`; infinite where shapes differ."""
+    if got.shape != wanted.shape or not bool(got.isfinite().all()):
+        return float("inf")
+    scale = max(float(wanted.abs().max()), floor, torch.finfo(torch.float32).tiny)
+    return float((got - wanted).abs().max()) / scale
+
+
+def worst_error(got: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> tuple[str, float]:
+    """The tensor of `wanted` with the largest relative error, and that error; tiny ones are measured against the largest."""
+    floor = _SMALL_GRADIENT * max(float(tensor.abs().max()) for tensor in wanted.values())
+    errors = {name: relative_error(got[name], tensor, floor) for name, tensor in wanted.items()}
+    worst = max(errors, key=errors.__getitem__)
+    return worst, errors[worst]
 
 
 def logits_of(model: PreTrainedModel, sequences: Sequence[Tensor]) -> Tensor:

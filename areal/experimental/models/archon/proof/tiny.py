@@ -32,6 +32,10 @@ _FIRST: dict[str, Any] = {
     "attention_chunk_size": WINDOW,
     "use_sliding_window": True,
     "max_window_layers": 2,
+    # Large enough to be seen beside the mean squares, so that a constant in place of the field fails.
+    "rms_norm_eps": 1e-3,
+    "layer_norm_eps": 1e-3,
+    "norm_eps": 1e-3,
     # latent attention
     "q_lora_rank": 24,
     "kv_lora_rank": 16,
@@ -70,6 +74,9 @@ _SECOND: dict[str, Any] = {
     "num_key_value_heads": 2,
     "head_dim": 24,
     "use_sliding_window": False,
+    "rms_norm_eps": 1e-5,
+    "layer_norm_eps": 1e-5,
+    "norm_eps": 1e-5,
     "q_lora_rank": 20,
     "kv_lora_rank": 28,
     "qk_nope_head_dim": 12,
