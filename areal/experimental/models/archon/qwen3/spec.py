@@ -9,6 +9,11 @@ from typing import Any
 
 from areal.experimental.models.archon.args import DecoderArgs, dense_args_from_hf
 from areal.experimental.models.archon.dense import dense_weight_map
+from areal.experimental.models.archon.model_spec import ModelSpec
+from areal.experimental.models.archon.qwen3.infra.parallelize import parallelize_qwen3
+from areal.experimental.models.archon.qwen3.model.args import Qwen3ModelArgs
+from areal.experimental.models.archon.qwen3.model.model import Qwen3Model
+from areal.experimental.models.archon.qwen3.model.state_dict_adapter import Qwen3StateDictAdapter
 from areal.experimental.models.archon.registry import ModelFamily
 
 
@@ -19,3 +24,13 @@ def args_from_hf(config: Mapping[str, Any]) -> DecoderArgs:
 
 
 FAMILY = ModelFamily(model_type="qwen3", args_from_hf=args_from_hf, weight_map=dense_weight_map)
+
+
+SPEC = ModelSpec(
+    name="qwen3",
+    model_class=Qwen3Model,
+    model_args_class=Qwen3ModelArgs,
+    state_dict_adapter_class=Qwen3StateDictAdapter,
+    parallelize_fn=parallelize_qwen3,
+    supported_model_types=frozenset({"qwen3"}),
+)

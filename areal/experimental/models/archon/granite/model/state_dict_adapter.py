@@ -1,0 +1,21 @@
+# Copyright 2026 The areal authors
+# SPDX-License-Identifier: Apache-2.0
+"""Weight names of Granite."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from areal.experimental.models.archon.weights.adapter import StateDictAdapter
+from areal.experimental.models.archon.weights.rules import (
+    Rule,
+    llama_rules,
+)
+
+
+class GraniteStateDictAdapter(StateDictAdapter):
+    """See `StateDictAdapter`."""
+
+    def rules(self) -> Sequence[Rule]:
+        """Llama's names."""
+        return llama_rules()
