@@ -19,6 +19,9 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+Rows = Tensor | slice
+"""Some rows of a batch: int64 indices, or a stretch of them, which is read in place instead of copied."""
+
 
 @dataclass(frozen=True)
 class LogitShape:
@@ -62,20 +65,22 @@ class VocabShard:
 
 
 def reduce_chunk(
-    z_CV: Tensor, labels_C: Tensor, with_entropy: bool, shard: VocabShard | None = None
+    z_CV: Tensor, labels_C: Tensor, with_entropy: bool, scratch_CV: Tensor, shard: VocabShard | None = None
 ) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
     """logp, row maximum, log-normaliser after subtracting it, and entropy. Overwrites z with z - maximum (finite).
 
-    `labels_C` are global indices. With a shard two collectives run: of the maxima, and of all sums together.
+    `labels_C` are global indices; `scratch_CV` is memory like z's, whose content is lost: fresh memory of this size is
+    mapped and zeroed by the system, which takes longer than the arithmetic. With a shard two collectives run: of the
+    maxima, and of all sums together.
     """
     max_C1 = z_CV.amax(dim=-1, keepdim=True)
     if shard is not None:
         dist.all_reduce(max_C1, dist.ReduceOp.MAX, group=shard.group)
         labels_C, owned_C = shard.localise(labels_C)
-    exp_CV = z_CV.sub_(max_C1).exp()
+    exp_CV = torch.exp(z_CV.sub_(max_C1), out=scratch_CV)
     sum_C = exp_CV.sum(dim=-1)
     target_C = z_CV.gather(1, labels_C.unsqueeze(1)).squeeze(1)
-    dot_C = torch.linalg.vecdot(exp_CV, z_CV) if with_entropy else None
+    dot_C = exp_CV.mul_(z_CV).sum(dim=-1) if with_entropy else None
     if shard is not None:
         sums = [sum_C, target_C.masked_fill(~owned_C, 0.0), *([] if dot_C is None else [dot_C])]
         reduced = torch.stack(sums)
@@ -106,35 +111,34 @@ class RowStats:
         grads = [grad for grad in (self.grad_logp, self.grad_entropy) if grad is not None]
         return torch.stack([grad != 0 for grad in grads]).any(dim=0).nonzero().squeeze(1)
 
-    def logit_grad(self, z_CV: Tensor, rows_C: Tensor) -> Tensor:
-        """Gradient of the logits l of some rows; overwrites and returns the chunk of z - maximum."""
+    def logit_grad(self, z_CV: Tensor, rows_C: Rows, out_CV: Tensor) -> Tensor:
+        """Gradient of the logits l of some rows from their z - maximum, written to `out_CV`, which may be `z_CV`."""
         slope_CV = self._slope(z_CV, rows_C)
-        grad_CV = self._z_grad(z_CV, rows_C)
-        if slope_CV is not None:
-            grad_CV.mul_(slope_CV)
-        return grad_CV.mul_(-self.shape.scale / self.temperature)
+        grad_CV = self._z_grad(z_CV, rows_C, out_CV)
+        return grad_CV if slope_CV is None else grad_CV.mul_(slope_CV)
 
-    def _slope(self, z_CV: Tensor, rows_C: Tensor) -> Tensor | None:
+    def _slope(self, z_CV: Tensor, rows_C: Rows) -> Tensor | None:
         """1 - (s / c)² of the soft cap."""
         if self.shape.softcap is None:
             return None
         ratio_CV = (z_CV + self.maximum[rows_C].unsqueeze(1)).mul_(self.temperature / self.shape.softcap)
         return ratio_CV.square_().neg_().add_(1.0)
 
-    def _z_grad(self, z_CV: Tensor, rows_C: Tensor) -> Tensor:
-        """Minus the gradient of z."""
-        log_p_CV = z_CV.sub_(self.norm[rows_C].unsqueeze(1))
+    def _z_grad(self, z_CV: Tensor, rows_C: Rows, out_CV: Tensor) -> Tensor:
+        """Gradient of z times the constant part of dz / dl."""
+        dz_dl = self.shape.scale / self.temperature
+        log_p_CV = torch.sub(z_CV, self.norm[rows_C].unsqueeze(1), out=out_CV)
         factor_CV: Tensor | None = None
         if self.grad_entropy is not None and self.entropy is not None:
             factor_CV = log_p_CV + self.entropy[rows_C].unsqueeze(1)
-            factor_CV.mul_(self.grad_entropy[rows_C].unsqueeze(1))
+            factor_CV.mul_(-dz_dl * self.grad_entropy[rows_C].unsqueeze(1))
         grad_CV = log_p_CV.exp_()
         if self.grad_logp is None:
             return grad_CV.mul_(factor_CV)
-        grad_logp_C1 = self.grad_logp[rows_C].unsqueeze(1)
-        grad_CV.mul_(grad_logp_C1 if factor_CV is None else factor_CV.add_(grad_logp_C1))
+        grad_logp_C1 = dz_dl * self.grad_logp[rows_C].unsqueeze(1)
+        grad_CV.mul_(-grad_logp_C1 if factor_CV is None else factor_CV.sub_(grad_logp_C1))
         labels_C = self.labels[rows_C]
-        if self.shard is None:
-            return grad_CV.scatter_add_(1, labels_C.unsqueeze(1), -grad_logp_C1)
-        labels_C, owned_C = self.shard.localise(labels_C)
-        return grad_CV.scatter_add_(1, labels_C.unsqueeze(1), -grad_logp_C1.masked_fill(~owned_C.unsqueeze(1), 0.0))
+        if self.shard is not None:
+            labels_C, owned_C = self.shard.localise(labels_C)
+            grad_logp_C1 = grad_logp_C1.masked_fill(~owned_C.unsqueeze(1), 0.0)
+        return grad_CV.scatter_add_(1, labels_C.unsqueeze(1), grad_logp_C1)

@@ -23,7 +23,7 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from areal.utils.functional.logit_rows import PLAIN, LogitShape, RowStats, VocabShard, reduce_chunk
+from areal.utils.functional.logit_rows import PLAIN, LogitShape, Rows, RowStats, VocabShard, reduce_chunk
 
 DEFAULT_CHUNK_SIZE = 1024
 # The fused head keeps the logits of a batch for its backward when they take no more than this, in float32: recomputing
@@ -32,6 +32,9 @@ MAX_KEPT_LOGITS_BYTES = 256 << 20
 # 16 MB of float32 lie in the last-level cache of a core and are reused by the allocator; 32 MB, 1,024 rows of a small
 # vocabulary, are mapped and zeroed by the system anew each time, which made the head 1.2x slower.
 _CPU_CHUNK_BYTES = 16 << 20
+# Chunks with at least so many rows that have a gradient are worked on in place, with zeros for the others: only the last
+# tokens of sequences have none in supervised batches, and copying the rest takes longer.
+_DENSE_SHARE = 0.9
 # Fewer rows make matrix products inefficient.
 _MIN_CPU_ROWS = 128
 
@@ -150,10 +153,16 @@ class _Head:
     shape: LogitShape
     shard: VocabShard | None
 
-    def logits(self, hidden_CD: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        """Shaped logits divided by the temperature, `[C, V]` in the dtype of the statistics."""
-        logits_CV = torch.nn.functional.linear(hidden_CD, weight, bias)
-        z_CV = self.shape.apply_(logits_CV.to(_stat_dtype(logits_CV.dtype)))
+    def logits_(
+        self, z_CV: Tensor, hidden_CD: Tensor, weight: Tensor, bias: Tensor | None, product: Tensor | None
+    ) -> Tensor:
+        """Write shaped logits divided by the temperature to `z_CV`, by way of `product` if the head has another dtype."""
+        product_CV = z_CV if product is None else product[: z_CV.shape[0]]
+        if bias is None:
+            torch.mm(hidden_CD, weight.t(), out=product_CV)
+        else:
+            torch.addmm(bias, hidden_CD, weight.t(), out=product_CV)
+        self.shape.apply_(z_CV if product is None else z_CV.copy_(product_CV))
         return z_CV if self.temperature == 1.0 else z_CV.div_(self.temperature)
 
 
@@ -167,10 +176,15 @@ class _GatherLogprobs(torch.autograd.Function):
         chunk_size = _chunk_rows(chunk_size, logits, logits.shape[1])
         ctx.temperature, ctx.chunk_size = temperature, chunk_size
         logp, maximum, norm, entropy = _row_buffers(logits, 4)
+        z_memory, scratch = _chunk_memory(logits, chunk_size, 2)
         for start in range(0, logits.shape[0], chunk_size):
             rows = slice(start, start + chunk_size)
-            z_CV = logits[rows].to(logp.dtype, copy=True).div_(temperature)
-            logp[rows], maximum[rows], norm[rows], entropy_C = reduce_chunk(z_CV, labels[rows], True, shard)
+            logits_CV = logits[rows]
+            count = logits_CV.shape[0]
+            z_CV = z_memory[:count].copy_(logits_CV).div_(temperature)
+            logp[rows], maximum[rows], norm[rows], entropy_C = reduce_chunk(
+                z_CV, labels[rows], True, scratch[:count], shard
+            )
             entropy[rows] = entropy_C
         ctx.save_for_backward(logits, labels, maximum, norm, entropy)
         return logp, entropy
@@ -187,7 +201,7 @@ class _GatherLogprobs(torch.autograd.Function):
         grad = torch.zeros_like(logits)
         for rows_C in stats.rows_with_gradient().split(ctx.chunk_size):
             z_CV = logits[rows_C].to(norm.dtype).div_(ctx.temperature).sub_(maximum[rows_C].unsqueeze(1))
-            grad[rows_C] = stats.logit_grad(z_CV, rows_C).to(grad.dtype)
+            grad[rows_C] = stats.logit_grad(z_CV, rows_C, z_CV).to(grad.dtype)
         return grad, None, None, None, None
 
 
@@ -209,11 +223,15 @@ class _LinearLogprobs(torch.autograd.Function):
         logp, maximum, norm, entropy = _row_buffers(hidden, 4)
         keeps_logits = any(ctx.needs_input_grad[:3]) and _kept_bytes(hidden, weight) <= MAX_KEPT_LOGITS_BYTES
         kept: list[Tensor] = []
+        (scratch,), product = _chunk_memory(hidden, chunk_size, 1, weight), _product_memory(hidden, chunk_size, weight)
+        z_memory = None if keeps_logits else torch.empty_like(scratch)
         for start in range(0, hidden.shape[0], chunk_size):
             rows = slice(start, start + chunk_size)
-            z_CV = head.logits(hidden[rows], weight, bias)
+            count = min(chunk_size, hidden.shape[0] - start)
+            z_CV = torch.empty_like(scratch[:count]) if z_memory is None else z_memory[:count]
+            head.logits_(z_CV, hidden[rows], weight, bias, product)
             logp[rows], maximum[rows], norm[rows], entropy_C = reduce_chunk(
-                z_CV, labels[rows], with_entropy, head.shard
+                z_CV, labels[rows], with_entropy, scratch[:count], head.shard
             )
             if entropy_C is not None:
                 entropy[rows] = entropy_C
@@ -237,17 +255,18 @@ class _LinearLogprobs(torch.autograd.Function):
         # Sums over all tokens: float32 also for bfloat16 parameters.
         grad_weight = torch.zeros_like(weight, dtype=norm.dtype)
         grad_bias = None if bias is None else torch.zeros_like(bias, dtype=norm.dtype)
-        rows = stats.rows_with_gradient()
+        product = _product_memory(hidden, ctx.chunk_size, weight)
         if kept:
-            chunks = _kept_chunks(kept, rows)
+            chunks = _kept_chunks(kept, stats)
         else:
-            chunks = _recomputed_chunks(hidden, weight, bias, maximum, rows, head, ctx.chunk_size)
-        for rows_C, z_CV in chunks:
+            chunks = _recomputed_chunks(hidden, weight, bias, product, stats, head, ctx.chunk_size)
+        for rows_C, z_CV, out_CV in chunks:
             hidden_CD = hidden[rows_C]
-            grad_CV = stats.logit_grad(z_CV, rows_C)
+            grad_CV = stats.logit_grad(z_CV, rows_C, out_CV)
             if grad_bias is not None:
                 grad_bias += grad_CV.sum(dim=0)
-            grad_CV = grad_CV.to(hidden.dtype)
+            if product is not None:
+                grad_CV = product[: grad_CV.shape[0]].copy_(grad_CV)
             grad_hidden[rows_C] = grad_CV @ weight
             if grad_weight.dtype == grad_CV.dtype:
                 grad_weight.addmm_(grad_CV.t(), hidden_CD)
@@ -257,14 +276,19 @@ class _LinearLogprobs(torch.autograd.Function):
         return grad_hidden, grad_weight.to(weight.dtype), grad_bias, None, None, None, None
 
 
-def _kept_chunks(kept: list[Tensor], rows: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-    """Rows that have a gradient, chunk by chunk as kept by the forward, with copies of their z - maximum."""
+def _kept_chunks(kept: list[Tensor], stats: RowStats) -> Iterator[tuple[Rows, Tensor, Tensor]]:
+    """Rows that have a gradient, chunk by chunk as kept by the forward: their z - maximum, and memory for the gradient."""
+    rows = stats.rows_with_gradient()
+    memory = torch.empty_like(kept[0])
     start = 0
     for z_CV in kept:
         stop = start + z_CV.shape[0]
         rows_C = rows[(rows >= start) & (rows < stop)]
-        if rows_C.numel():
-            yield rows_C, z_CV[rows_C - start]
+        if rows_C.numel() >= _DENSE_SHARE * z_CV.shape[0]:
+            yield slice(start, stop), z_CV, memory[: z_CV.shape[0]]
+        elif rows_C.numel():
+            some_CV = torch.index_select(z_CV, 0, rows_C - start, out=memory[: rows_C.numel()])
+            yield rows_C, some_CV, some_CV
         start = stop
 
 
@@ -272,15 +296,30 @@ def _recomputed_chunks(
     hidden: Tensor,
     weight: Tensor,
     bias: Tensor | None,
-    maximum: Tensor,
-    rows: Tensor,
+    product: Tensor | None,
+    stats: RowStats,
     head: _Head,
     chunk_size: int,
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """Rows that have a gradient, in full chunks, with their z - maximum."""
-    for rows_C in rows.split(chunk_size):
-        z_CV = head.logits(hidden[rows_C], weight, bias)
-        yield rows_C, z_CV.sub_(maximum[rows_C].unsqueeze(1))
+) -> Iterator[tuple[Rows, Tensor, Tensor]]:
+    """Rows that have a gradient, in full chunks, with their z - maximum in memory that the gradient may take."""
+    (memory,) = _chunk_memory(hidden, chunk_size, 1, weight)
+    for rows_C in stats.rows_with_gradient().split(chunk_size):
+        z_CV = head.logits_(memory[: rows_C.numel()], hidden[rows_C], weight, bias, product)
+        z_CV.sub_(stats.maximum[rows_C].unsqueeze(1))
+        yield rows_C, z_CV, z_CV
+
+
+def _chunk_memory(like: Tensor, chunk_size: int, count: int, weight: Tensor | None = None) -> tuple[Tensor, ...]:
+    """Memory for chunks of logits in the dtype of statistics: `like` has the rows, and the columns if there is no head."""
+    shape = (min(chunk_size, like.shape[0]), like.shape[1] if weight is None else weight.shape[0])
+    return tuple(like.new_empty(shape, dtype=_stat_dtype(like.dtype)) for _ in range(count))
+
+
+def _product_memory(hidden: Tensor, chunk_size: int, weight: Tensor) -> Tensor | None:
+    """Memory for a chunk of logits in the dtype of a head that computes in 16 bits; None for others, who need none."""
+    if hidden.dtype == _stat_dtype(hidden.dtype):
+        return None
+    return hidden.new_empty(min(chunk_size, hidden.shape[0]), weight.shape[0])
 
 
 def _row_buffers(like: Tensor, count: int) -> tuple[Tensor, ...]:

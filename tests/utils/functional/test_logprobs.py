@@ -93,6 +93,24 @@ def test_linear_logprobs_entropy_one_output_used_matches_naive_gradients(logits_
         torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("without_gradient", [(), (10,), (0, 1, 2, 5), tuple(range(10))])
+def test_linear_logprobs_entropy_any_rows_without_gradient_match_naive_gradients_twice(
+    logits_are: str, without_gradient: tuple[int, ...]
+):
+    hidden, weight, bias, labels = _inputs(torch.float64)
+    mask = torch.ones(T, dtype=torch.float64)
+    mask[list(without_gradient)] = 0.0
+
+    logp, entropy = linear_logprobs_entropy(hidden, weight, labels, 0.9, 4, bias)
+    naive_logp, naive_entropy = _naive(torch.nn.functional.linear(hidden, weight, bias), labels, 0.9)
+    inputs = (hidden, weight, bias)
+    expected = torch.autograd.grad(((naive_logp + naive_entropy.square()) * mask).sum(), inputs)
+    loss = ((logp + entropy.square()) * mask).sum()
+    for _ in range(2):  # a backward leaves what the forward kept as it was
+        got = torch.autograd.grad(loss, inputs, retain_graph=True)
+        torch.testing.assert_close(got, expected)
+
+
 def test_linear_logprobs_bfloat16_weight_gradient_is_summed_in_float32(logits_are: str):
     generator = torch.Generator().manual_seed(2)
     hidden = torch.randn(4096, 8, generator=generator).bfloat16()
