@@ -40,6 +40,7 @@ SAVED_OPS = (
     torch.ops._c10d_functional.reduce_scatter_tensor.default,
     torch.ops._c10d_functional.all_to_all_single.default,
 )
+_ONE_BACKWARD = "_one_backward"
 _PRODUCTS = (aten.mm.default, aten.addmm.default)
 
 
@@ -93,6 +94,11 @@ def apply_activation_checkpointing(model: ArchonModel, config: ActivationCheckpo
             _checkpoint_block(block, config)
 
 
+def allows_one_backward(model: ArchonModel) -> bool:
+    """Whether torch forbids a second backward through a part of the model, as zero-bubble schedules do: "op" was applied."""
+    return any(type(block).__dict__.get(_ONE_BACKWARD, False) for block in model.layers.values())
+
+
 def _is_every_nth(config: ActivationCheckpointConfig) -> bool:
     return config.mode == "selective" and config.selective_ac_option != "op"
 
@@ -113,7 +119,7 @@ def _checkpoint_block(block: nn.Module, config: ActivationCheckpointConfig) -> N
     def forward(self: nn.Module, *args: Any) -> Tensor:
         return checkpoint(partial(plain, self), *args, **options)
 
-    override(block, forward=forward)
+    override(block, forward=forward, **{_ONE_BACKWARD: "context_fn" in options})
 
 
 def _forced_shapes(block: nn.Module, fqns: tuple[str, ...]) -> frozenset[tuple[int, ...]]:

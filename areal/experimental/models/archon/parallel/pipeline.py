@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.distributed.pipelining import PipelineStage
 from torch.distributed.pipelining.schedules import PipelineScheduleSingle, _ComputationType, get_schedule_class
 
+from areal.experimental.models.archon.parallel.activation import allows_one_backward
 from areal.experimental.models.archon.parallel.compile import is_compiled
 from areal.experimental.models.archon.parallel.dims import ArchonParallelDims
 from areal.experimental.models.archon.parallel.scoring import ScoringDecoder
@@ -43,6 +44,8 @@ class StageInputs:
     max_seqlen: int
     temperature: float = 1.0
     with_entropy: bool = True
+    num_real: int | None = None
+    """How many of the tokens are no padding; see `ScoringDecoder.forward`."""
 
 
 def pad_inputs(inputs: StageInputs, length: int) -> StageInputs:
@@ -87,8 +90,8 @@ class PipelineRunner:
         indices = stages_of_rank(dims.local_rank("pp"), dims.pp, num_stages, schedule)
         if len(indices) != len(stages):
             raise ConfigError(f"expected {len(indices)} stages on this rank for {num_stages} in all, got {len(stages)}")
-        if "ZeroBubble" in schedule and any(is_compiled(model) for model in stages):
-            raise ConfigError(f"expected no compilation with {schedule}, which splits backwards, got it; disable it")
+        if "ZeroBubble" in schedule:
+            _check_split_backwards(stages, schedule)
         self.models = dict(zip(indices, stages, strict=True))
         self.last_rank = rank_of_stage(num_stages - 1, dims.pp, num_stages, schedule)
         self._dims = dims
@@ -206,6 +209,16 @@ class _Plan:
         self.schedule._step_microbatches(arguments, keywords, targets, losses, return_outputs=False)
 
 
+def _check_split_backwards(stages: Sequence[ScoringDecoder], schedule: str) -> None:
+    """Zero-bubble schedules run a backward for inputs, and later one for weights."""
+    if any(is_compiled(model) for model in stages):
+        raise ConfigError(f"expected no compilation with {schedule}, which splits backwards, got it; disable it")
+    if any(allows_one_backward(model) for model in stages):
+        raise ConfigError(
+            f"expected activation checkpointing none or full with {schedule}, which runs two backwards, got selective 'op'"
+        )
+
+
 def _drop_backwards(schedule: Any) -> None:
     """Leave the forward part of a schedule: torch's own evaluation fails where a rank has adjacent stages (ZBV)."""
     schedule.pipeline_order_with_comms = {
@@ -222,4 +235,5 @@ def _keywords(inputs: StageInputs) -> dict[str, Any]:
         "labels": inputs.labels,
         "temperature": inputs.temperature,
         "with_entropy": inputs.with_entropy,
+        "num_real": inputs.num_real,
     }

@@ -139,7 +139,7 @@ def _flat_norm(norm: Norm, x: Tensor, group: ProcessGroup) -> Tensor:
         x32 = x32 - all_reduce_sum(x32.sum(-1, keepdim=True), group) / width
     square = all_reduce_sum(x32.square().sum(-1, keepdim=True), group)
     normal = x32 * torch.rsqrt((square if args.kind == "l2" else square / width) + args.eps)
-    if not args.weight_in_fp32:
+    if not args.weight_in_fp32 and args.kind != "layer":  # rounding as in `Norm`
         normal = normal.to(x.dtype)
     if norm.weight is not None:
         weight = norm.weight.float() if args.weight_in_fp32 else norm.weight

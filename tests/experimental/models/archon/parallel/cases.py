@@ -207,10 +207,12 @@ def reference_step(args: DecoderArgs, batches: list[Batch]) -> Step:
     return Step(float(sum(loss.detach() for loss in losses)), norm, full_state(model))
 
 
-def parallel_step(rank: int, world_size: int, args: DecoderArgs, sizes: dict[str, int]) -> Step:
+def parallel_step(
+    rank: int, world_size: int, args: DecoderArgs, sizes: dict[str, int], options: dict[str, Any] | None = None
+) -> Step:
     """What `reference_step` computes on one batch a data-parallel rank, in a layout without pipeline."""
     dims = ArchonParallelDims(**sizes, world_size=world_size)
-    model = parallelize_decoder(make_model(args), dims, param_dtype=torch.float32)
+    model = parallelize_decoder(make_model(args), dims, param_dtype=torch.float32, **(options or {}))
     batch = sliced(make_batch(dims.local_rank("dp")), dims)
     loss = loss_of(model, batch)
     loss.backward()
@@ -224,7 +226,13 @@ def parallel_step(rank: int, world_size: int, args: DecoderArgs, sizes: dict[str
 
 
 def pipeline_step(
-    rank: int, world_size: int, args: DecoderArgs, sizes: dict[str, int], schedule: str, num_batches: int
+    rank: int,
+    world_size: int,
+    args: DecoderArgs,
+    sizes: dict[str, int],
+    schedule: str,
+    num_batches: int,
+    options: dict[str, Any] | None = None,
 ) -> Step:
     """What `reference_step` computes on `num_batches` micro-batches a data-parallel rank; evaluates first."""
     dims = ArchonParallelDims(**sizes, world_size=world_size)
@@ -232,7 +240,8 @@ def pipeline_step(
     parts = model_parts(args, num_stages, less_layers=(0, 0))
     indices = stages_of_rank(dims.local_rank("pp"), dims.pp, num_stages, schedule)
     models = [
-        parallelize_decoder(make_model(args, part=parts[index]), dims, param_dtype=torch.float32) for index in indices
+        parallelize_decoder(make_model(args, part=parts[index]), dims, param_dtype=torch.float32, **(options or {}))
+        for index in indices
     ]
     runner = PipelineRunner(models, dims, schedule, num_stages, torch.float32, torch.device("cpu"))
     first = dims.local_rank("dp") * num_batches

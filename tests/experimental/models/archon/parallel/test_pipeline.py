@@ -4,13 +4,18 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
 
 from areal.experimental.models.archon.model_args import DecoderArgs
-from areal.experimental.models.archon.parallel.pipeline import StageInputs, pad_inputs
+from areal.experimental.models.archon.parallel.activation import ActivationCheckpointConfig
+from areal.experimental.models.archon.parallel.dims import ArchonParallelDims
+from areal.experimental.models.archon.parallel.parallelize import parallelize_decoder
+from areal.experimental.models.archon.parallel.pipeline import PipelineRunner, StageInputs, pad_inputs
 from areal.experimental.models.archon.parallel.stages import (
     count_stages,
     generate_llm_fqn_per_model_part,
@@ -25,6 +30,7 @@ from tests.experimental.models.archon.parallel.cases import (
     MOE,
     assert_same_step,
     make_batch,
+    make_model,
     micro_batch_lengths,
     pipeline_step,
     reference_step,
@@ -106,11 +112,18 @@ def test_padding_adds_short_dummy_sequences() -> None:
     assert padded.max_seqlen == 128
 
 
-def _check(args: DecoderArgs, world_size: int, sizes: dict[str, int], schedule: str, num_batches: int) -> None:
+def _check(
+    args: DecoderArgs,
+    world_size: int,
+    sizes: dict[str, int],
+    schedule: str,
+    num_batches: int,
+    options: dict[str, Any] | None = None,
+) -> None:
     dp = world_size // (sizes["pp"] * sizes.get("tp", 1) * sizes.get("cp", 1))
     batches = [make_batch(seed, micro_batch_lengths(seed)) for seed in range(dp * num_batches)]
     expected = reference_step(args, batches)
-    results = run_ranks(pipeline_step, world_size, args, sizes, schedule, num_batches)
+    results = run_ranks(pipeline_step, world_size, args, sizes, schedule, num_batches, options)
     assert set().union(*(result.state for result in results)) == expected.state.keys()
     for result in results:
         assert_same_step(result, expected)
@@ -136,3 +149,37 @@ def test_step_in_all_dimensions_on_eight_ranks_equals_that_of_one_process(schedu
 
 def test_step_of_a_pipeline_with_context_parallelism_equals_that_of_one_process() -> None:
     _check(DENSE_4, 4, {"pp": 2, "cp": 2}, "1F1B", num_batches=2)
+
+
+@pytest.mark.parametrize(("mode", "schedule"), [("full", "ZBVZeroBubble"), ("selective", "1F1B")])
+def test_step_of_checkpointed_stages_equals_that_of_one_process(mode: Any, schedule: str) -> None:
+    options = {"ac_config": ActivationCheckpointConfig(mode=mode)}
+    _check(MOE_4, 2, {"pp": 2}, schedule, num_batches=2, options=options)
+
+
+def _refusals(rank: int, world_size: int) -> list[str]:
+    dims = ArchonParallelDims(pp=2, world_size=world_size)
+    messages = []
+    for options in ({"ac_config": ActivationCheckpointConfig()}, {"enable_compile": True}):
+        models = [
+            parallelize_decoder(make_model(DENSE_4), dims, param_dtype=torch.float32, **options) for _ in range(2)
+        ]
+        with pytest.raises(ConfigError) as refusal:
+            PipelineRunner(models, dims, "ZBVZeroBubble", 4, torch.float32, torch.device("cpu"))
+        messages.append(str(refusal.value))
+    runner = PipelineRunner(models[:1], dims, "1F1B", 2, torch.float32, torch.device("cpu"))
+    row = torch.arange(5).unsqueeze(0)
+    inputs = StageInputs(tokens=row, positions=row, labels=row, cu_seqlens=torch.tensor([0, 5]), max_seqlen=5)
+    for micro_batches in ([inputs], [inputs, pad_inputs(inputs, 8)]):
+        with pytest.raises(ValueError, match="expected") as refusal:
+            runner.run(micro_batches, lambda position, scores: scores.sum(), has_backward=True)
+        messages.append(str(refusal.value))
+    return messages
+
+
+def test_what_a_schedule_cannot_run_is_refused() -> None:
+    (messages, _) = run_ranks(_refusals, 2)
+    for message, text in zip(
+        messages, ("selective 'op'", "no compilation", "expected 2 .* got 1", r"got \[5, 8\]"), strict=True
+    ):
+        assert re.search(text, message), message
