@@ -208,12 +208,17 @@ def reference_step(args: DecoderArgs, batches: list[Batch]) -> Step:
 
 
 def parallel_step(
-    rank: int, world_size: int, args: DecoderArgs, sizes: dict[str, int], options: dict[str, Any] | None = None
+    rank: int,
+    world_size: int,
+    args: DecoderArgs,
+    sizes: dict[str, int],
+    options: dict[str, Any] | None = None,
+    lengths: tuple[tuple[int, ...], ...] = (LENGTHS,) * 8,
 ) -> Step:
     """What `reference_step` computes on one batch a data-parallel rank, in a layout without pipeline."""
     dims = ArchonParallelDims(**sizes, world_size=world_size)
-    model = parallelize_decoder(make_model(args), dims, param_dtype=torch.float32, **(options or {}))
-    batch = sliced(make_batch(dims.local_rank("dp")), dims)
+    model = parallelize_decoder(make_model(args), dims, **({"param_dtype": torch.float32} | (options or {})))
+    batch = sliced(make_batch(dims.local_rank("dp"), lengths[dims.local_rank("dp")]), dims)
     loss = loss_of(model, batch)
     loss.backward()
     norm = gradient_norm(model.parameters(), dims)
