@@ -138,13 +138,16 @@ class PPOTrainer:
         return batch
 
     def _train_on(self, batch: list[Trajectory], step: StepInfo, row: dict[str, float]) -> None:
-        answers = self._group.call_split("train_on", batch, self._probe.collect())
+        with self.run.timed("collect_probe", "sync"):
+            probe = self._probe.collect()
+        answers = self._group.call_split("train_on", batch, probe)
         mismatches = sum(answer["token_mismatches"] for answer in answers)
         row[stat_keys.INVARIANT_MEASURES["tokens"]] = float(mismatches)
         row[stat_keys.invariant_ok("tokens")] = float(mismatches == 0)
         records = [record for answer in answers for record in answer["records"]]
         if records:
-            dump_step(step_path(self.run.dir, step.global_step), [{**r, "step": step.global_step} for r in records])
+            with self.run.timed("dump_samples", "io"):
+                dump_step(step_path(self.run.dir, step.global_step), [{**r, "step": step.global_step} for r in records])
 
     def _publish_weights(self, batch: list[Trajectory], row: dict[str, float]) -> None:
         """The actor's weights become the next version, on the servers and in the staleness account."""

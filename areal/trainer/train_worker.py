@@ -8,10 +8,11 @@ same method at the same time, so methods may contain collectives. A worker never
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import os
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -51,6 +52,13 @@ def build_engine(config: TrainEngineConfig, ft_spec: FinetuneSpec) -> TrainEngin
     engine.create_process_group(allocation.parallel)
     engine.initialize(None, ft_spec)
     return engine
+
+
+@contextlib.contextmanager
+def _timed(name: str) -> Iterator[None]:
+    """Time a phase of the step on this rank, in the statistics and on the time line."""
+    with stats_tracker.record_timing(name), perf_tracer.trace_scope(name, "compute"):
+        yield
 
 
 class TrainWorker:
@@ -119,7 +127,7 @@ class LMWorker(TrainWorker):
 
     def train_lm(self, samples: list[Trajectory]) -> dict[str, float]:
         """One optimizer step on this rank's share of the batch, then one step of the LR schedule."""
-        with stats_tracker.record_timing("train_step"), perf_tracer.trace_scope("train_step", "compute"):
+        with _timed("train_step"):
             result = self.lm.train_lm(samples)
             self.engine.step_lr_scheduler()
         return result
@@ -164,23 +172,28 @@ class ActorWorker(TrainWorker):
         Returns `stats` (of the update), `token_mismatches` and `records` (per-token records of the best and the worst
         samples, for people; empty unless recording is on).
         """
-        token_mismatches = count_token_mismatches(trajectories)
+        with _timed("check_tokens"):
+            token_mismatches = count_token_mismatches(trajectories)
         if probe:
-            self._score_probe(list(probe))
+            with _timed("score_probe"):
+                self._score_probe(list(probe))
         if self.ref is not None:
-            with stats_tracker.record_timing("ref_logp"), perf_tracer.trace_scope("ref_logp", "compute"):
+            with _timed("ref_logp"):
                 for trajectory, logp in zip(trajectories, self.ref.compute_logp(trajectories), strict=True):
                     trajectory["ref_logp"] = logp
         if self.actor.config.should_compute_prox_logp():
-            with stats_tracker.record_timing("recompute_logp"), perf_tracer.trace_scope("recompute_logp", "compute"):
+            with _timed("recompute_logp"):
                 for trajectory, logp in zip(trajectories, self.actor.compute_logp(trajectories), strict=True):
                     trajectory["prox_logp"] = logp
-        with stats_tracker.record_timing("compute_advantage"), perf_tracer.trace_scope("compute_advantage", "compute"):
+        with _timed("compute_advantage"):
             batch = self.actor.compute_advantages(trajectories)
-        with stats_tracker.record_timing("train_step"), perf_tracer.trace_scope("train_step", "compute"):
+        with _timed("train_step"):
             stats = self.actor.ppo_update(batch)
             self.engine.step_lr_scheduler()
-        records = self._records(batch) if self.record_tokenizer is not None else []
+        records: list[dict[str, Any]] = []
+        if self.record_tokenizer is not None:
+            with _timed("record_samples"):
+                records = self._records(batch)
         return {"stats": stats, "token_mismatches": token_mismatches, "records": records}
 
     def _score_probe(self, probe: list[Trajectory]) -> None:

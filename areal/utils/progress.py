@@ -34,6 +34,8 @@ _ADVICE = {
     "rollout": "the trainer waits for rollouts: add generation capacity, shorten gconfig.max_new_tokens, or allow more "
     "overlap with rollout.max_head_offpolicyness",
     "train": "training is the slower side: add training ranks, or raise actor.mb_spec.max_tokens_per_mb",
+    "check": "the trainer waits for the log-prob probe, 0.5 s a step at most: keep servers from being full, or train on "
+    "larger batches",
     "sync": "weight updates dominate: put the checkpoint path on a faster disk, or train on larger batches",
     "save": "saving dominates: raise saver.freq_steps or recover.freq_steps",
     "eval": "evaluation dominates: raise evaluator.freq_steps or shrink the validation set",
@@ -45,6 +47,7 @@ def phase_seconds(row: Mapping[str, float]) -> dict[str, float]:
     return {
         "rollout": row.get(keys.ROLLOUT_S, 0.0),
         "train": sum(row.get(key, 0.0) for key in keys.TRAIN_PHASES_S),
+        "check": sum(row.get(key, 0.0) for key in keys.CHECK_PHASES_S),
         "sync": row.get(keys.SYNC_S, 0.0),
         "save": sum(row.get(key, 0.0) for key in keys.SAVE_PHASES_S),
         "eval": row.get(keys.EVAL_S, 0.0),
@@ -130,7 +133,7 @@ def _time_fields(row: Mapping[str, float]) -> list[str]:
         ("train", phases["train"] or None),
     ]
     parts += [("sync", row.get(keys.SYNC_S))]
-    parts += [(name, phases[name]) for name in ("save", "eval") if phases[name] >= _VISIBLE_S]
+    parts += [(name, phases[name]) for name in ("check", "save", "eval") if phases[name] >= _VISIBLE_S]
     timed = " ".join(f"{name} {seconds:.1f}" for name, seconds in parts if seconds is not None)
     return [f"{row[keys.STEP_S]:.1f}s ({timed})" if timed else f"{row[keys.STEP_S]:.1f}s"]
 

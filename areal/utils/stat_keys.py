@@ -65,8 +65,18 @@ TRAIN_PHASES_S = (  # their sum is printed as `train`; commit those that ran
     "timeperf/train_step",
     "timeperf/critic_train_step",
 )
+CHECK_PHASES_S = (  # what the invariants cost; their sum is printed as `check` when >= 0.05 s
+    "timeperf/collect_probe",  # trainer blocked on the servers' answer to the log-prob probe
+    "timeperf/score_probe",
+    "timeperf/check_tokens",
+)
 SYNC_S = "timeperf/update_weights"  # printed as `sync`
-SAVE_PHASES_S = ("timeperf/save", "timeperf/checkpoint_for_recover")  # their sum is printed as `save` when >= 0.05 s
+SAVE_PHASES_S = (  # their sum is printed as `save` when >= 0.05 s
+    "timeperf/save",
+    "timeperf/checkpoint_for_recover",
+    "timeperf/record_samples",
+    "timeperf/dump_samples",
+)
 EVAL_S = "timeperf/eval"  # printed as `eval` when the step evaluated
 
 # Names of the perf_tracer spans the time line is drawn from. Trainer phases carry the timing key's last part, so that
@@ -74,6 +84,7 @@ EVAL_S = "timeperf/eval"  # printed as `eval` when the step evaluated
 SPAN_STEP = "step"
 SPAN_WAIT = "rollout"  # trainer blocked in prepare_batch
 SPAN_TRAIN = tuple(key.removeprefix("timeperf/") for key in TRAIN_PHASES_S)
+SPAN_CHECK = tuple(key.removeprefix("timeperf/") for key in CHECK_PHASES_S)
 SPAN_SYNC = "update_weights"
 SPAN_SAVE = tuple(key.removeprefix("timeperf/") for key in SAVE_PHASES_S)
 SPAN_EVAL = "eval"

@@ -41,6 +41,12 @@ def test_step_line_full_row_has_the_documented_form() -> None:
     )
 
 
+def test_step_line_shows_what_the_invariants_cost_where_it_can_be_seen() -> None:
+    line = step_line({**ROW, "timeperf/collect_probe": 0.3, "timeperf/score_probe": 0.1, "timeperf/check_tokens": 0.01})
+    assert "(roll 5.1 wait 5.2 train 2.9 sync 0.2 check 0.4)" in line
+    assert "check" not in step_line({**ROW, "timeperf/check_tokens": 0.01})
+
+
 def test_step_line_missing_statistics_leave_their_fields_out() -> None:
     assert step_line({keys.GLOBAL_STEP: 0}) == "step 0"
     assert step_line({keys.GLOBAL_STEP: 0, keys.STEP_S: 1.0, keys.SFT_LOSS: 2.5}) == "step 0 | 1.0s | loss 2.5"

@@ -17,6 +17,18 @@ def test_invariant_ok_of_another_name_raises() -> None:
 
 
 def test_span_names_are_the_last_part_of_their_timing_keys() -> None:
-    timed = (stat_keys.ROLLOUT_S, stat_keys.SYNC_S, stat_keys.EVAL_S, *stat_keys.TRAIN_PHASES_S)
-    spans = (stat_keys.SPAN_WAIT, stat_keys.SPAN_SYNC, stat_keys.SPAN_EVAL, *stat_keys.SPAN_TRAIN)
+    timed = (
+        stat_keys.ROLLOUT_S,
+        stat_keys.SYNC_S,
+        stat_keys.EVAL_S,
+        *stat_keys.TRAIN_PHASES_S,
+        *stat_keys.CHECK_PHASES_S,
+    )
+    spans = (
+        stat_keys.SPAN_WAIT,
+        stat_keys.SPAN_SYNC,
+        stat_keys.SPAN_EVAL,
+        *stat_keys.SPAN_TRAIN,
+        *stat_keys.SPAN_CHECK,
+    )
     assert [key.split("/")[1] for key in timed] == list(spans)

@@ -173,7 +173,7 @@ def _with_data(*panels: dict[str, Any]) -> list[dict[str, Any]]:
 
 def _phase_curves(run: Run) -> list[Curve]:
     timed = [row for row in run.rows if keys.STEP_S in row]
-    names = {"rollout": "wait", "train": "train", "sync": "sync", "save": "save", "eval": "eval"}
+    names = {"rollout": "wait", "train": "train", "check": "check", "sync": "sync", "save": "save", "eval": "eval"}
     curves: dict[str, Points] = {name: [] for name in [*names.values(), "other"]}
     for row in timed:
         phases = phase_seconds(row)

@@ -16,6 +16,7 @@ Interval = tuple[float, float]
 _PHASES = {
     keys.SPAN_WAIT: "wait",
     **dict.fromkeys(keys.SPAN_TRAIN, "train"),
+    **dict.fromkeys(keys.SPAN_CHECK, "check"),
     keys.SPAN_SYNC: "sync",
     **dict.fromkeys(keys.SPAN_SAVE, "save"),
     keys.SPAN_EVAL: "eval",

@@ -6,7 +6,7 @@
   const HEIGHT = 176, LEFT = 44, RIGHT = 10, TOP = 8, BOTTOM = 20;
   const SMOOTH_FROM = 40; // points of a noisy statistic; below this a smoothed line would hide more than it shows
   const DENSE_FROM = 300; // points of any statistic: about one a pixel, where raw lines become a block of colour
-  const PHASES = new Set(["wait", "train", "sync", "save", "eval", "other"]);
+  const PHASES = new Set(["wait", "train", "check", "sync", "save", "eval", "other"]);
   const charts = [];
   const isNumber = (value) => typeof value === "number";
   const colourOf = (panel, index) => panel.stacked && PHASES.has(panel.curves[index].name) ? `var(--${panel.curves[index].name})` : `var(--c${index % 8})`;
