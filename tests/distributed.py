@@ -32,6 +32,8 @@ _PRELOAD = [
     "transformers.models.qwen2.modeling_qwen2",
     "transformers.models.qwen3.modeling_qwen3",
     "areal.engine.fsdp_engine",
+    "areal.experimental.engine.archon_engine",
+    "torch.distributed.pipelining",
 ]
 
 

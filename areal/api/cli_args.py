@@ -6,7 +6,13 @@ The public import path of what lives in `areal.api.config`. Imports without torc
 """
 
 from areal.api.config.algorithm import NormConfig, PPOActorConfig, RejectionSamplingConfig
-from areal.api.config.engine import FSDPEngineConfig, MicroBatchSpec, OptimizerConfig, TrainEngineConfig
+from areal.api.config.engine import (
+    ArchonEngineConfig,
+    FSDPEngineConfig,
+    MicroBatchSpec,
+    OptimizerConfig,
+    TrainEngineConfig,
+)
 from areal.api.config.experiment import BaseExperimentConfig, GRPOConfig, PPOConfig, SFTConfig
 from areal.api.config.generation import GenerationHyperparameters
 from areal.api.config.load import is_dry_run, load_expr_config, parse_cli_args, to_structured_cfg
@@ -31,6 +37,7 @@ from areal.api.config.run import (
 from areal.api.config.save import conf_as_dict, get_py_cmd, save_config
 
 __all__ = [
+    "ArchonEngineConfig",
     "BaseExperimentConfig",
     "ClusterSpecConfig",
     "EvaluatorConfig",

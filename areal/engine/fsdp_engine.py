@@ -119,6 +119,8 @@ def build_fsdp_model(config: TrainEngineConfig, topology: Topology) -> FSDPPacke
     dtype = _DTYPES[config.dtype]
     if dtype == torch.float16 and config.optimizer is not None:
         raise ConfigError("expected dtype bfloat16 or float32 for training, got float16: its gradients underflow")
+    if config.is_critic:
+        raise ConfigError("expected is_critic=false with the fsdp backend, got true; use an archon backend")
     hf_config = load_hf_config(config.path, config.disable_dropout)
     needs = AttentionNeeds.of(model_class_of(hf_config), hf_config)
     attention = choose_attention(config.attn_impl, needs, topology.device, dtype)

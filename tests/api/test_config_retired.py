@@ -77,7 +77,6 @@ def test_file_without_retired_keys_logs_nothing(tmp_path, log):
         "actor.gae_timestep_unit=turn",
         "actor.gae_lambda_kwargs={alpha: 1}",
         "actor.use_lora=true",
-        "actor.is_critic=true",
         "actor.enable_tree_training=true",
         "critic={path: x}",
         "critic.path=x",

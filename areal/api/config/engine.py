@@ -1,6 +1,6 @@
 # Copyright 2026 The areal authors
 # SPDX-License-Identifier: Apache-2.0
-"""Settings of a training engine: micro-batches, optimizer, FSDP, precision."""
+"""Settings of a training engine: micro-batches, optimizer, precision, and what each backend has of its own."""
 
 from __future__ import annotations
 
@@ -88,6 +88,63 @@ class FSDPEngineConfig:
 
 
 @dataclass
+class ArchonEngineConfig:
+    """Settings of the Archon backend alone."""
+
+    offload_params: bool = setting(False, "Keep parameters, gradients and optimizer state in host memory.")
+    reshard_after_forward_policy: str = setting(
+        "default",
+        "Whether blocks give gathered parameters back after the forward; default does unless there is a pipeline.",
+        choices=("default", "always", "never"),
+    )
+    ac_mode: str = setting(
+        "selective",
+        "What is recomputed with gradient_checkpointing: whole blocks (full), some (selective), or what the compiler likes.",
+        choices=("none", "full", "selective", "memory_budget"),
+    )
+    selective_ac_option: str = setting(
+        "op", "For selective: a number N for every N-th block, or op for all but the results of dear operators."
+    )
+    ac_memory_budget: float = setting(
+        0.5, "For memory_budget: share of the memory that keeping everything would take.", ge=0, le=1
+    )
+    ac_preserve_rng_state: bool = setting(False, "Recompute with the random numbers of the forward.")
+    enable_compile: bool = setting(False, "Compile blocks with torch.compile.")
+    pp_schedule: str = setting(
+        "Interleaved1F1B",
+        "Order of micro-batches in a pipeline.",
+        choices=("1F1B", "Interleaved1F1B", "InterleavedZeroBubble", "ZBVZeroBubble"),
+    )
+    pp_layers_per_stage: int | None = setting(
+        None,
+        "Layers of a pipeline stage; None means 1 stage a rank for 1F1B and 2 for the others.",
+        unit="layers",
+        ge=1,
+    )
+    pp_first_stage_less_layers: int = setting(
+        1, "Layers that the embedding counts for when layers are shared out.", unit="layers", ge=0
+    )
+    pp_last_stage_less_layers: int = setting(
+        1, "Layers that the head counts for when layers are shared out.", unit="layers", ge=0
+    )
+    moe_router_dtype: str | None = setting(
+        "float32", "Precision of router logits; None means that of the model.", choices=("float32", None)
+    )
+    moe_bias_update_rate: float = setting(
+        0.0, "Step of the experts' selection biases against their load, once an optimizer step; 0 leaves them.", ge=0
+    )
+    moe_aux_loss_coeff: float = setting(0.0, "Weight of the load-balancing loss of routers.", ge=0)
+    moe_z_loss_coeff: float = setting(0.0, "Weight of the squared log-normaliser of router logits.", ge=0)
+    use_deterministic_algorithms: bool = setting(
+        False, "Kernels that give the same bits in every run, where there are any, at some cost in speed."
+    )
+
+    def __post_init__(self) -> None:
+        self.moe_router_dtype = DTYPE_ALIASES.get(self.moe_router_dtype or "", self.moe_router_dtype)
+        check_fields(self)
+
+
+@dataclass
 class TrainEngineConfig:
     """One training role (actor, reference): model, precision, batching, optimizer, layout."""
 
@@ -118,6 +175,8 @@ class TrainEngineConfig:
     )
     optimizer: OptimizerConfig | None = setting(None, "The optimizer; None means the role is never trained.")
     fsdp: FSDPEngineConfig = setting(factory=FSDPEngineConfig, help="Settings of the FSDP2 backend.")
+    archon: ArchonEngineConfig = setting(factory=ArchonEngineConfig, help="Settings of the Archon backend.")
+    is_critic: bool = setting(False, "The model has one value a token in place of logits.")
     backend: str = setting("", "Engine and layout such as fsdp:d2; empty means fsdp:d1 (the reference: the actor's).")
 
     def __post_init__(self) -> None:

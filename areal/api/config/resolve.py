@@ -72,6 +72,8 @@ def derive_common(config: SFTConfig | PPOConfig, *, dataset_type: str) -> None:
     config.tokenizer_path = config.tokenizer_path or config.actor.path
     config.actor.backend = config.actor.backend or "fsdp:d1"
     _check_backend("actor.backend", config.actor.backend, TRAIN_BACKENDS)
+    if config.actor.is_critic:
+        raise ConfigError("actor.is_critic: expected false, got true; an actor has logits. Remove it")
     config.train_dataset.type = config.train_dataset.type or dataset_type
     if config.valid_dataset is not None:
         config.valid_dataset.type = config.valid_dataset.type or dataset_type

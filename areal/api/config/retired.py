@@ -77,7 +77,7 @@ _PPO = {
 _TRAIN_ENGINE = {
     **_ignored(_LAYOUT, "scheduling_spec scheduling_strategy offload"),
     **_ignored(_CONTROL, "_version admin_api_key log_level request_timeout setup_timeout workers_ready_timeout"),
-    **_ignored(_OTHER_ENGINE, "archon megatron"),
+    **_ignored(_OTHER_ENGINE, "megatron"),
     **_ignored(
         _WEIGHTS,
         "weight_update_mode enable_delta_weight_update weight_update_delta_method weight_update_anchor_interval",
@@ -88,7 +88,6 @@ _TRAIN_ENGINE = {
         "it has no effect without use_lora, and LoRA is not here", "lora_rank lora_alpha target_modules peft_type"
     ),
     **_refused(_LORA, "use_lora", False),
-    **_refused("no value or reward models in this release", "is_critic", False),
     **_refused("no tree training in this release", "enable_tree_training", False),
 }
 
@@ -160,6 +159,7 @@ _RETIRED: dict[str, dict[str, Retired]] = {
         "the engine wraps each decoder layer and steps all at once",
         "wrap_policy per_layer_optim_step optim_step_prefetch_layers shard_vision_across_sp",
     ),
+    "ArchonEngineConfig": _ignored("the kernel follows from what the layers need and the machine has", "attn_type"),
     "SaverConfig": _ignored("exports are written before the next step", "mode"),
     "RecoverConfig": {
         **_ignored("restart the command; it resumes by itself", "retries"),

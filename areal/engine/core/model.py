@@ -39,6 +39,8 @@ class PackedInputs:
     """int64 `[U]`: the row each prediction is made from; None when it is the row of the same index."""
     prediction_of: Tensor | None = None
     """int64 `[T]`: the prediction of each token."""
+    num_real: int | None = None
+    """Rows that are tokens of the batch; those behind them are padding. None: all are."""
 
     @classmethod
     def of(cls, micro_batch: dict[str, Any], device: torch.device, share_prefixes: bool = False) -> PackedInputs:

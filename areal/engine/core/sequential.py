@@ -75,7 +75,8 @@ class SequentialModel(ABC):
                 continue
             if torch.is_grad_enabled():
                 self.set_gradient_sync(position == last)
-            outputs = self.outputs_of(mb, objective.temperature, with_entropy=True)
+            is_dummy = objective.micro_batches.is_dummy(position)
+            outputs = self.outputs_of(mb, objective.temperature, with_entropy=True, is_dummy=is_dummy)
             if weight == 0.0:
                 scaled = outputs[0].sum() * 0.0
             else:
@@ -93,22 +94,25 @@ class SequentialModel(ABC):
                 outputs.append(self.outputs_of(mb, temperature, with_entropy=False)[0].cpu())
         return outputs[: len(micro_batches) - micro_batches.num_dummies]
 
-    def outputs_of(self, micro_batch: dict[str, Any], temperature: float, with_entropy: bool) -> tuple[Tensor, ...]:
+    def outputs_of(
+        self, micro_batch: dict[str, Any], temperature: float, with_entropy: bool, is_dummy: bool = False
+    ) -> tuple[Tensor, ...]:
         """What a loss gets before the micro-batch: log-probs (and entropies if asked for) `[T]`, or a critic's values.
 
         Prediction aligned; the log-prob at the last token of each sequence is 0.
         """
         num_tokens = len(micro_batch["input_ids"])  # `pack` may have added some
         if self.is_critic:
-            return (self.values(self.pack(micro_batch, share_prefixes=False))[:num_tokens],)
+            return (self.values(self.pack(micro_batch, False, is_dummy))[:num_tokens],)
         # Long sequences go through kernels that want their rows side by side.
-        inputs = self.pack(micro_batch, self.shares_prefixes and micro_batch["max_seqlen"] <= MAX_DENSE_LENGTH)
+        share_prefixes = self.shares_prefixes and micro_batch["max_seqlen"] <= MAX_DENSE_LENGTH
+        inputs = self.pack(micro_batch, share_prefixes, is_dummy)
         logprobs, entropy = self.logprobs(inputs, temperature, with_entropy)
         logprobs = inputs.per_token(logprobs).masked_fill(~inputs.has_label, 0.0)[:num_tokens]
         return (logprobs,) if entropy is None else (logprobs, inputs.per_token(entropy)[:num_tokens])
 
-    def pack(self, micro_batch: dict[str, Any], share_prefixes: bool) -> PackedInputs:
-        """The micro-batch as the model sees it; sequences of other tokens may stand behind its own."""
+    def pack(self, micro_batch: dict[str, Any], share_prefixes: bool, is_dummy: bool) -> PackedInputs:
+        """The micro-batch as the model sees it; padding may stand behind its own tokens, and a dummy is nothing else."""
         return PackedInputs.of(micro_batch, self.device, share_prefixes)
 
     def clip_gradients(self, max_norm: float) -> float:

@@ -8,43 +8,29 @@ Made by `building`. Knows the decoder and its layout, nothing of losses or optim
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.distributed.fsdp import FSDPModule
-from transformers import PreTrainedConfig
 
-from areal.engine.core.model import PackedInputs
+from areal.api.cli_args import ArchonEngineConfig
+from areal.engine.core.model import Objective, PackedInputs
 from areal.engine.core.sequential import SequentialModel
-from areal.experimental.engine.hf_files import save_hf_configs, weight_directory
+from areal.experimental.engine.experts import ExpertBalance
+from areal.experimental.engine.stored import DecoderSetup, StoredWeights
 from areal.experimental.engine.topology import ArchonTopology
-from areal.experimental.engine.weights import full_tensor, iterate_hf_weights, load_weights
 from areal.experimental.models.archon.kernels.attention import choose_kernel, dense_attention
 from areal.experimental.models.archon.model_args import AttentionArgs, DecoderArgs, MLAArgs
 from areal.experimental.models.archon.modules.rope_frequencies import LENGTH_DEPENDENT
+from areal.experimental.models.archon.parallel.gradients import clip_gradients
 from areal.experimental.models.archon.parallel.scoring import ScoringDecoder
 from areal.experimental.models.archon.parallel.ulysses import gather_outputs, slice_inputs
-from areal.experimental.models.archon.weights.adapter import StateDictAdapter
-from areal.utils.errors import ArealError
 
 MAX_UNSHARDED_GRAD_BYTES = 2 << 30
 """Gradients of several micro-batches are added up unsharded and reduced once when they fit into this much memory a rank."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class DecoderSetup:
-    """What a model was built from."""
-
-    args: DecoderArgs
-    adapter: StateDictAdapter
-    hf_config: PreTrainedConfig
-    path: str
-    compute_dtype: torch.dtype
-    chunk_size: int
-    defers_sync: bool
 
 
 class DecoderModel(SequentialModel):
@@ -52,14 +38,22 @@ class DecoderModel(SequentialModel):
 
     module: ScoringDecoder
 
-    def __init__(self, module: ScoringDecoder, setup: DecoderSetup, topology: ArchonTopology) -> None:
-        matrices = {name for name, p in module.named_parameters() if name.startswith("layers.") and p.ndim == 2}
-        super().__init__(module, matrices, topology.device, setup.args.is_critic)
+    def __init__(
+        self, module: ScoringDecoder, setup: DecoderSetup, config: ArchonEngineConfig, topology: ArchonTopology
+    ) -> None:
+        super().__init__(module, hidden_matrices(module), topology.device, setup.args.is_critic)
+        self._weights = StoredWeights(module, setup, topology)
+        self._experts = ExpertBalance([module], bool(setup.args.moe_layers), config, topology)
         self._setup = setup
         self._topology = topology
         can_share = can_share_prefixes(setup.args, topology.device.type, setup.compute_dtype)
         # Context-parallel ranks cut labels like tokens, which shared rows have fewer of.
         self._shares_prefixes = can_share and not topology.dims.cp_enabled
+
+    @property
+    def num_parameters(self) -> int:
+        """See `PackedModel`."""
+        return self._weights.num_parameters
 
     @property
     def max_positions(self) -> int | None:
@@ -71,9 +65,10 @@ class DecoderModel(SequentialModel):
         """See `SequentialModel`."""
         return self._shares_prefixes
 
-    def pack(self, micro_batch: dict[str, Any], share_prefixes: bool) -> PackedInputs:
+    def pack(self, micro_batch: dict[str, Any], share_prefixes: bool, is_dummy: bool) -> PackedInputs:
         """See `SequentialModel`: the number of rows is one that tensor- and context-parallel ranks can divide."""
-        return pack_for_layout(micro_batch, self.device, share_prefixes, self._topology.dims.seq_len_divisor)
+        inputs = pack_for_layout(micro_batch, self.device, share_prefixes, self._topology.dims.seq_len_divisor)
+        return replace(inputs, num_real=0) if is_dummy else inputs
 
     def logprobs(self, inputs: PackedInputs, temperature: float, with_entropy: bool) -> tuple[Tensor, Tensor | None]:
         """See `SequentialModel`."""
@@ -102,10 +97,18 @@ class DecoderModel(SequentialModel):
             with_entropy=with_entropy,
             chunk_size=self._setup.chunk_size,
             prediction_rows=inputs.prediction_rows,
+            num_real=self._own_real_rows(inputs),
         )
         if not torch.is_grad_enabled():
             reshard_root(self.module)
         return gather_outputs(outputs, dims.get_group("cp")) if dims.cp_enabled else outputs
+
+    def _own_real_rows(self, inputs: PackedInputs) -> int | None:
+        """How many rows of this context-parallel rank are no padding."""
+        dims = self._topology.dims
+        if inputs.num_real is None or not dims.cp_enabled:
+            return inputs.num_real
+        return own_real_rows(inputs.num_real, len(inputs.input_ids) // dims.cp, dims.local_rank("cp"))
 
     def set_gradient_sync(self, is_last: bool) -> None:
         """See `SequentialModel`."""
@@ -116,27 +119,36 @@ class DecoderModel(SequentialModel):
         """See `SequentialModel`."""
         return self._topology.world_size > 1
 
+    def forward_backward(self, objective: Objective) -> Tensor:
+        """See `PackedModel`."""
+        if torch.is_grad_enabled():
+            self._experts.prepare_step(objective.micro_batches)
+        return super().forward_backward(objective)
+
+    def clip_gradients(self, max_norm: float) -> float:
+        """See `PackedModel`."""
+        return clip_gradients(list(self.module.parameters()), max_norm, self._topology.dims)
+
+    def finish_step(self, successful: bool) -> dict[str, float]:
+        """See `PackedModel`."""
+        return self._experts.finish_step(successful)
+
     def state_iter(self) -> Iterator[tuple[str, Tensor]]:
         """See `PackedModel`."""
-        state = self.module.state_dict()
-        exact = frozenset(name for name, _ in self.module.named_buffers())
-        return iterate_hf_weights(
-            self._setup.adapter, lambda name: full_tensor(state[name]), self._setup.compute_dtype, exact
-        )
+        return self._weights.items()
 
     def load_hf(self, path: str) -> None:
-        """See `PackedModel`: every rank reads the files and keeps its shards."""
-        error = None
-        try:
-            load_weights(self.module.state_dict(), self._setup.adapter, weight_directory(path))
-        except (ArealError, OSError, ValueError, RuntimeError) as failure:
-            error = failure
-        self._topology.raise_together(error)
+        """See `PackedModel`."""
+        self._weights.load(path)
 
     def save_hf_configs(self, folder: Path) -> None:
         """See `PackedModel`."""
-        setup = self._setup
-        save_hf_configs(setup.hf_config, setup.path, setup.args.is_critic, setup.compute_dtype, folder)
+        self._weights.save_configs(folder)
+
+
+def hidden_matrices(module: nn.Module) -> set[str]:
+    """Names of the 2-D parameters of blocks."""
+    return {name for name, p in module.named_parameters() if name.startswith("layers.") and p.ndim == 2}
 
 
 def pack_for_layout(
@@ -155,7 +167,12 @@ def pack_for_layout(
     inputs = PackedInputs.of(padded, device, share_prefixes)
     if len(inputs.input_ids) % divisor:  # the zeros found a prefix to share
         return pack_for_layout(micro_batch, device, False, divisor)
-    return inputs
+    return replace(inputs, num_real=len(inputs.input_ids) - missing)
+
+
+def own_real_rows(num_real: int, num_own: int, rank: int) -> int:
+    """Of `num_real` rows in front, how many lie in chunk `rank` of chunks of `num_own` rows."""
+    return min(max(num_real - rank * num_own, 0), num_own)
 
 
 def can_share_prefixes(args: DecoderArgs, device_type: str, dtype: torch.dtype) -> bool:

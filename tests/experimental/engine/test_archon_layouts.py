@@ -2,12 +2,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """ArchonEngine on several ranks: every layout gives the numbers of one process."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
 from areal.api.alloc_mode import ModelAllocation
+from areal.api.cli_args import ArchonEngineConfig
 from tests.distributed import run_ranks
 from tests.engine.tiny import (
     SEQ_LENS,
@@ -67,3 +69,57 @@ def assert_same_as_one_process(config: Any, backend: str, batch: Any, tolerance:
 def test_train_batch_layout_of_dense_model_changes_nothing(model_path: str, backend: str):
     config = tiny_config(model_path, mb_spec=micro_batches(2))
     assert_same_as_one_process(config, backend, make_batch(SEQ_LENS))
+
+
+@pytest.fixture(scope="module")
+def moe_path(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Four experts, two chosen, a layer each with and without them."""
+    return save_tiny_archon(
+        tmp_path_factory.mktemp("tiny") / "moe",
+        "qwen3_moe",
+        num_experts=4,
+        num_experts_per_tok=2,
+        moe_intermediate_size=16,
+        norm_topk_prob=True,
+        mlp_only_layers=[0],
+    )
+
+
+@pytest.mark.parametrize(
+    ("backend", "changes"),
+    [
+        ("archon:p2", {"pp_schedule": "1F1B"}),
+        ("archon:p2", {"pp_schedule": "Interleaved1F1B"}),
+        ("archon:p2", {"pp_schedule": "InterleavedZeroBubble"}),
+        ("archon:p2", {"pp_schedule": "ZBVZeroBubble"}),
+        ("archon:d2p2", {"pp_schedule": "1F1B"}),
+        ("archon:p2c2", {"pp_schedule": "1F1B"}),
+    ],
+)
+def test_train_batch_pipeline_changes_nothing(tmp_path: Path, backend: str, changes: dict[str, Any]):
+    path = save_tiny_archon(tmp_path / "model", num_hidden_layers=4)
+    config = tiny_config(path, mb_spec=micro_batches(3), archon=ArchonEngineConfig(**changes))
+    assert_same_as_one_process(config, backend, make_batch(SEQ_LENS))
+
+
+@pytest.mark.parametrize(
+    "backend",
+    [
+        "archon:d2e2",
+        "archon:(attn:d1t2|ffn:d1e2)",
+        "archon:(attn:d2t2|ffn:d2t2)",
+        "archon:p2",
+        "archon:(attn:c2|ffn:e2)",
+    ],
+)
+def test_train_batch_layout_of_experts_changes_nothing(moe_path: str, backend: str):
+    # Auxiliary losses see how a batch is cut, so the z-loss stands for them: it is a sum over tokens.
+    archon = ArchonEngineConfig(moe_z_loss_coeff=0.1, pp_schedule="1F1B")
+    config = tiny_config(moe_path, mb_spec=micro_batches(2), archon=archon)
+    assert_same_as_one_process(config, backend, make_batch(SEQ_LENS))
+
+
+def test_train_batch_tensor_pipeline_and_data_parallel_ranks_together_change_nothing(tmp_path: Path):
+    path = save_tiny_archon(tmp_path / "model", num_hidden_layers=2)
+    config = tiny_config(path, mb_spec=micro_batches(2), archon=ArchonEngineConfig(pp_schedule="1F1B"))
+    assert_same_as_one_process(config, "archon:d2t2p2", make_batch(SEQ_LENS))

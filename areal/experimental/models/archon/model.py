@@ -97,11 +97,14 @@ class ArchonModel(nn.Module):
         x_NE = self.run(tokens.squeeze(0), positions.squeeze(0), context)
         return (self.head(x_NE) if self.part.has_head else x_NE).unsqueeze(0)
 
-    def run(self, x: Tensor, positions_N: Tensor, context: MixingContext) -> Tensor:
-        """Hidden states `[N, E]` behind this part (normalised if it has the head) of tokens `[N]` or hidden states."""
+    def run(self, x: Tensor, positions_N: Tensor, context: MixingContext, num_real_rows: int | None = None) -> Tensor:
+        """Hidden states `[N, E]` behind this part (normalised if it has the head) of tokens `[N]` or hidden states.
+
+        `num_real_rows`: see `TokenInfo`; padding counts neither in loads of experts nor in their losses.
+        """
         x_NE = self.embed(x) if self.tok_embeddings is not None else x
         ropes = self.rope_tables(positions_N, x_NE.dtype, context)
-        info = TokenInfo(positions_N, ropes, context)
+        info = TokenInfo(positions_N, ropes, context, num_real_rows)
         for block in self.layers.values():
             x_NE = block(x_NE, info)
         return x_NE if self.norm is None else self.norm(x_NE)

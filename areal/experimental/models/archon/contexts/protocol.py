@@ -43,8 +43,12 @@ class MixingContext(Protocol):
 
 @dataclass(frozen=True)
 class TokenInfo:
-    """What all blocks of one pass share: positions int64 `[N]`, rotary tables by name (cos, sin `[N, 1, R]`), the context."""
+    """What all blocks of one pass share: positions int64 `[N]`, rotary tables by name (cos, sin `[N, 1, R]`), the context.
+
+    num_real_rows: how many of the rows that a feed-forward sees are tokens, the others behind them being padding; None: all.
+    """
 
     positions: Tensor
     ropes: dict[str, tuple[Tensor, Tensor]]
     context: MixingContext
+    num_real_rows: int | None = None

@@ -55,9 +55,9 @@ class Block(nn.Module):
         mixed = self._scaled(_apply(self.attention_post_norm, self._mix(normal, info)))
         if self.args.parallel:
             ffn_input = normal if self.ffn_norm is None else self.ffn_norm(x_NE)
-            return x_NE + mixed + self._scaled(_apply(self.ffn_post_norm, self._feed(ffn_input)))
+            return x_NE + mixed + self._scaled(_apply(self.ffn_post_norm, self._feed(ffn_input, info)))
         x_NE = x_NE + mixed
-        return x_NE + self._scaled(_apply(self.ffn_post_norm, self._feed(_apply(self.ffn_norm, x_NE))))
+        return x_NE + self._scaled(_apply(self.ffn_post_norm, self._feed(_apply(self.ffn_norm, x_NE), info)))
 
     def _mix(self, x_NE: Tensor, info: TokenInfo) -> Tensor:
         if self.linear_attn is not None:
@@ -65,9 +65,9 @@ class Block(nn.Module):
         assert self.attention is not None
         return self.attention(x_NE, info)
 
-    def _feed(self, x_NE: Tensor) -> Tensor:
+    def _feed(self, x_NE: Tensor, info: TokenInfo) -> Tensor:
         if self.moe is not None:
-            return self.moe(x_NE)
+            return self.moe(x_NE, info.num_real_rows)
         assert self.feed_forward is not None
         return self.feed_forward(x_NE)
 

@@ -18,7 +18,7 @@ from areal.experimental.models.archon.modules.feed_forward import FeedForward
 from areal.experimental.models.archon.moe.dispatch import LocalDispatcher, TokenDispatcher
 from areal.experimental.models.archon.moe.grouped_experts import GroupedExperts
 from areal.experimental.models.archon.moe.losses import RouterLosses, add_router_losses
-from areal.experimental.models.archon.moe.router import Routing, TokenChoiceTopKRouter
+from areal.experimental.models.archon.moe.router import TokenChoiceTopKRouter
 from areal.experimental.models.archon.moe.token_reorderer import TokenOrder, TokenReorderer, gather_rows, sum_rows
 from areal.experimental.models.archon.roles import Role
 
@@ -51,14 +51,19 @@ class MoE(nn.Module):
         """See `roles`."""
         return {"shared_expert_gate": Role.REPLICATED}
 
-    def forward(self, x_NE: Tensor) -> Tensor:
-        """`[N, E]`."""
+    def forward(self, x_NE: Tensor, num_real_rows: int | None = None) -> Tensor:
+        """`[N, E]`. Rows from `num_real_rows` on are padding: computed, but neither counted nor balanced."""
         routing = self.router(x_NE)
         order = self.reorderer(routing.experts)
+        weights_NK = routing.weights
         if self.training and torch.is_grad_enabled():
+            counts_X = order.counts if num_real_rows is None else self._counts(routing.experts[:num_real_rows])
             count = _count_operator if torch.compiler.is_compiling() else _count
-            count(self.tokens_per_expert, order.counts)
-        y_NE = self._experts(x_NE, self._with_losses(routing, order), order)
+            count(self.tokens_per_expert, counts_X)
+            if self.router_losses is not None:
+                real = routing._replace(logits=routing.logits[:num_real_rows])
+                weights_NK = add_router_losses(real, counts_X, self.router_losses, self.args.router.score)
+        y_NE = self._experts(x_NE, weights_NK, order)
         if self.shared_experts is not None:
             y_NE = y_NE + self._shared(x_NE)
         return y_NE if self.args.output_scale == 1.0 else y_NE * self.args.output_scale
@@ -76,12 +81,10 @@ class MoE(nn.Module):
         y_NE = self.shared_experts(x_NE)
         return y_NE if self.shared_expert_gate is None else y_NE * torch.sigmoid(self.shared_expert_gate(x_NE))
 
-    def _with_losses(self, routing: Routing, order: TokenOrder) -> Tensor:
-        """The weights; their gradient carries that of the auxiliary losses."""
-        losses = self.router_losses
-        if losses is None or not self.training or not torch.is_grad_enabled():
-            return routing.weights
-        return add_router_losses(routing, order.counts, losses, self.args.router.score)
+    def _counts(self, experts_NK: Tensor) -> Tensor:
+        flat = experts_NK.flatten()
+        counts_X = torch.zeros(self.args.num_experts, dtype=torch.int64, device=flat.device)
+        return counts_X.scatter_add_(0, flat, torch.ones_like(flat))
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> MoE:
         """Counts follow `module.to(...)` to another device, and stay zero through `to_empty`."""

@@ -35,6 +35,7 @@ class ScoringDecoder(ArchonModel):
         with_entropy: bool = True,
         chunk_size: int = DEFAULT_CHUNK_SIZE,
         prediction_rows: Tensor | None = None,
+        num_real: int | None = None,
     ) -> Tensor:
         """Scores fp32 `[1, N, 2]` (log-prob, entropy), `[1, N, 1]` without entropy; a critic's values `[1, N, 1]`.
 
@@ -47,14 +48,16 @@ class ScoringDecoder(ArchonModel):
             chunk_size: most rows of logits that exist at a time.
             prediction_rows: int64 `[U]`, the row each of U labels is predicted from, where sequences share rows: scores
                 are `[1, U, 2]` then. None: one label a row.
+            num_real: how many of the tokens are no padding, which stands at the end; None: all. See `TokenInfo`.
         """
+        context = self.make_context(cu_seqlens, int(max_seqlen), tree_attn_meta)
+        num_real_rows = None if num_real is None else self._own_rows(num_real, positions.shape[1])
+        hidden_NE = self.run(tokens.squeeze(0), positions.squeeze(0), context, num_real_rows)
         if not self.part.has_head:
             # No view: zero-bubble schedules detach what a stage returned in place.
-            return super().forward(tokens, positions, cu_seqlens, max_seqlen, tree_attn_meta).clone()
+            return hidden_NE.unsqueeze(0).clone()
         if self.score is not None or labels is None:
-            return super().forward(tokens, positions, cu_seqlens, max_seqlen, tree_attn_meta)
-        context = self.make_context(cu_seqlens, int(max_seqlen), tree_attn_meta)
-        hidden_NE = self.run(tokens.squeeze(0), positions.squeeze(0), context)
+            return torch.stack((self.head(hidden_NE),))
         if prediction_rows is not None:
             hidden_NE = hidden_NE.index_select(0, prediction_rows)
         shape = LogitShape(self.args.head.scale, self.args.head.softcap)
@@ -65,3 +68,10 @@ class ScoringDecoder(ArchonModel):
             columns = (linear_logprobs(*arguments, self.vocab_group),)
         # FSDP hooks the gradient of what a module returns, and wants that to be no view.
         return torch.stack([column.unsqueeze(0) for column in columns], dim=-1)
+
+    def _own_rows(self, num_real: int, num_tokens: int) -> int:
+        """How many of the rows that this sequence-parallel rank's feed-forwards see are real."""
+        if self.vocab_group is None:
+            return num_real
+        rows = num_tokens // self.vocab_group.size()
+        return min(max(num_real - self.vocab_group.rank() * rows, 0), rows)
