@@ -3,7 +3,7 @@
 """The embedded inference server: continuous batching over a slot KV cache in PyTorch, ids in, ids and log-probs out.
 
 `server` is the process, `http_api` its endpoints; `engine` the thread that owns all state, `scheduler` that state;
-`runner` the model behind it (`archon_runner` fast, `hf_runner` any other family); `sampling`, `kv_cache`, `prefix_cache`,
+`runner` the model behind it (`archon_runner` fast, `hf_runner` any other family); `sampling`, `slot_cache`, `prefix_cache`,
 `checkpoint` the parts; `messages` and `request_parser` the protocol.
 """
 

@@ -1,6 +1,6 @@
 # Copyright 2026 The areal authors
 # SPDX-License-Identifier: Apache-2.0
-"""The fast runner: Archon's decoder over a slot KV cache. Made by `model_loading`, driven by the scheduler.
+"""The fast runner: an Archon model over a slot cache. Made by `model_loading`, driven by the scheduler.
 
 Never samples and never knows about requests. Dimensions: R rows, S tokens a row, V vocabulary.
 """
@@ -16,10 +16,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from areal.engine.native.kv_cache import DecodeAttention, ExtendAttention, PrefillAttention, SlotKVCache
+from areal.engine.native.decode_context import DecodeContext
+from areal.engine.native.fill_contexts import ExtendContext, PromptContext
 from areal.engine.native.runner import ModelInfo, Prefix, PreparedWeights
-from areal.experimental.models.archon.decoder import Decoder
-from areal.experimental.models.archon.weight_map import WeightMap
+from areal.engine.native.slot_cache import SlotCache
+from areal.experimental.models.archon.model import ArchonModel
+from areal.experimental.models.archon.weights.adapter import StateDictAdapter, text_name
 from areal.utils.checksum import weights_checksum
 from areal.utils.weight_files import check_headers, dtype_of, read_headers, read_tensors
 
@@ -32,42 +34,32 @@ EXTEND_SCORES = 2**24
 class ArchonRunner:
     """See `runner.Runner`."""
 
-    def __init__(self, decoder: Decoder, weight_map: WeightMap, info: ModelInfo, device: torch.device) -> None:
-        """`decoder` may lie on the meta device; `load` or `apply_weights` gives it its first weights."""
-        args = decoder.args
+    def __init__(
+        self, model: ArchonModel, adapter: StateDictAdapter, info: ModelInfo, dtype: torch.dtype, device: torch.device
+    ) -> None:
+        """`model` lies on the meta device; the first `apply_weights` gives it its weights."""
         self.info = info
         self.device = device
         self.checksum = ""
-        self._dtype = decoder.norm.weight.dtype
-        self._decoder = decoder
-        self._weight_map = weight_map
-        self._hf_shapes = {name: tuple(t.shape) for name, t in weight_map.to_hf(decoder.state_dict())}
-        self._cache = SlotKVCache(
-            num_layers=args.num_layers,
-            num_kv_heads=args.num_kv_heads,
-            head_dim=args.head_dim,
-            dtype=self._dtype,
-            device=device,
-        )
+        self._model = model
+        self._adapter = adapter
+        self._dtypes = {name: tensor.dtype for name, tensor in model.state_dict().items()}
+        self._cache = SlotCache(model.args, dtype, device)
         # Tokens that each row holds: on the host, so that no step waits for the device to plan the next.
         self._lengths_R = np.zeros(0, np.int64)
         self._longest = 0
-        self._steps: DecodeAttention | None = None
+        self._steps: DecodeContext | None = None
 
     def prefill(self, prompts: Sequence[tuple[int, ...]]) -> list[Prefix]:
-        """See `Runner.prefill`; prompts of similar length share a call."""
+        """See `Runner.prefill`; prompts of similar length share a call, packed one after another."""
         computed: dict[int, Prefix] = {}
         for chunk in _chunks(prompts):
-            attend = PrefillAttention(self._decoder.args.num_layers, len(chunk))
-            tokens_BS, lengths = self._pad([prompts[i] for i in chunk])
-            width = tokens_BS.shape[1]
-            positions_N = torch.arange(width, device=self.device).repeat(len(chunk))
-            hidden_NE = self._decoder.hidden(tokens_BS.flatten(), positions_N, attend)
-            last = torch.tensor([row * width + length - 1 for row, length in enumerate(lengths)], device=self.device)
-            logits_BV = self._decoder.head(hidden_NE[last]).float()
-            for row, i in enumerate(chunk):
-                kv = (attend.kv(row, lengths[row]),)
-                computed[i] = Prefix(tokens=prompts[i], logits=logits_BV[row].clone(), kv=kv)
+            tokens_N = torch.tensor([token for i in chunk for token in prompts[i]], dtype=torch.long).to(self.device)
+            context = PromptContext(self._model.args, self._cache, [len(prompts[i]) for i in chunk], self.device)
+            hidden_NE = self._model.run(tokens_N, context.positions_N, context)
+            logits_BV = self._model.head(hidden_NE[context.last_rows_B]).float()
+            for i, logits_V, kv in zip(chunk, logits_BV, context.kept(), strict=True):
+                computed[i] = Prefix(tokens=prompts[i], logits=logits_V.clone(), kv=kv)
         return [computed[i] for i in range(len(prompts))]
 
     def append(self, prefixes: Sequence[Prefix]) -> None:
@@ -77,17 +69,19 @@ class ArchonRunner:
         self._cache.reserve(len(self._lengths_R), self._longest + 1)
         for _, run in groupby(enumerate(prefixes, first), key=lambda pair: id(pair[1])):
             rows, same = zip(*run)
-            self._cache.write_prefix(slice(rows[0], rows[-1] + 1), same[0].kv[0])
+            self._cache.write_prefix(slice(rows[0], rows[-1] + 1), same[0].kv)
 
     def decode(self, tokens_R: Tensor) -> Tensor:
         """See `Runner.decode`."""
         self._longest += 1
         has_moved = self._cache.reserve(len(self._lengths_R), self._longest)
         if self._steps is None or has_moved:
-            self._steps = DecodeAttention(self._cache, torch.from_numpy(self._lengths_R).to(self.device))
+            # A copy: on the CPU the tensor would share the array, and both count up.
+            self._steps = DecodeContext(self._cache, torch.tensor(self._lengths_R, device=self.device))
         self._steps.advance(self._longest)
         self._lengths_R += 1
-        return self._decoder(tokens_R, self._steps.positions_R, self._steps).float()
+        hidden_RE = self._model.run(tokens_R, self._steps.positions_R, self._steps)
+        return self._model.head(hidden_RE).float()
 
     def retain(self, order: Sequence[int]) -> None:
         """See `Runner.retain`. Rows that stay in place cost nothing; rows that swap places are not expected."""
@@ -98,10 +92,16 @@ class ArchonRunner:
         self._use_lengths(self._lengths_R[list(order)])
 
     def rebuild(self, prefixes: Sequence[Prefix], suffixes: Sequence[Sequence[int]]) -> None:
-        """See `Runner.rebuild`. The suffixes of many rows are computed together on top of the shared prompts."""
+        """See `Runner.rebuild`. The suffixes of many rows are computed together on top of the shared prompts.
+
+        States of recurrent layers cannot be continued over padding: there, whole sequences are computed anew.
+        """
         self._use_lengths(self._lengths_R[:0])
         self._cache.clear()
         if not prefixes:
+            return
+        if self._cache.recurrent is not None:
+            self.append(self.prefill([(*p.tokens, *s) for p, s in zip(prefixes, suffixes, strict=True)]))
             return
         self.append(prefixes)
         new_tokens = max(len(s) for s in suffixes)
@@ -114,8 +114,8 @@ class ArchonRunner:
             tokens_BS, _ = self._pad(suffixes[first : first + rows_per_call], new_tokens)
             starts_B = torch.from_numpy(self._lengths_R[first : first + rows_per_call]).to(self.device)
             positions_BS = starts_B[:, None] + torch.arange(new_tokens, device=self.device)
-            attend = ExtendAttention(self._cache, first, positions_BS)
-            self._decoder.hidden(tokens_BS.flatten(), positions_BS.flatten(), attend)
+            context = ExtendContext(self._cache, first, positions_BS)
+            self._model.run(tokens_BS.flatten(), positions_BS.flatten(), context)
         self._use_lengths(self._lengths_R + [len(s) for s in suffixes])
 
     def read_weights(self, directory: Path) -> PreparedWeights:
@@ -124,21 +124,26 @@ class ArchonRunner:
         The checksum is of the converted tensors mapped back to HF names and the dtypes of the files: it equals the
         writer's only if our parameters hold the same numbers.
         """
-        headers = read_headers(directory)
-        check_headers(headers, self._hf_shapes)
-        self._weight_map.check_names(list(headers))
-        state = self._weight_map.from_hf(read_tensors(headers))
-        state = {name: tensor.to(self._dtype) for name, tensor in state.items()}
-        exported = ((name, tensor.to(dtype_of(headers[name]))) for name, tensor in self._weight_map.to_hf(state))
+        files = read_headers(directory)
+        headers = {text_name(name): header for name, header in files.items()}
+        weight_map = self._adapter.weight_map
+        entries = weight_map.plan(headers)
+        check_headers(headers, {name: shape for entry in entries for name, shape in entry.hf_shapes().items()})
+        tensors = {text_name(name): tensor for name, tensor in read_tensors(files).items()}
+        state = {name: tensor.to(self._dtypes[name]) for name, tensor in weight_map.from_hf(tensors).items()}
+        exported = (
+            (name, tensor.to(dtype_of(headers[name])) if name in headers else tensor)
+            for name, tensor in weight_map.to_hf(state)
+        )
         return PreparedWeights(payload=state, checksum=weights_checksum(exported))
 
     def apply_weights(self, weights: PreparedWeights) -> None:
         """See `Runner.apply_weights`; copies in place, or moves in when the parameters are still on the meta device."""
-        if self._decoder.norm.weight.is_meta:
-            self._decoder.load_state_dict(weights.payload, strict=True, assign=True)
-            self._decoder.to(self.device).requires_grad_(False)
-        else:
-            self._decoder.load_state_dict(weights.payload, strict=True)
+        is_first = not self.checksum
+        self._model.load_state_dict(weights.payload, strict=True, assign=is_first)
+        if is_first:
+            self._model.to(self.device).requires_grad_(False)
+            self._model.fuse()
         self.checksum = weights.checksum
 
     def _use_lengths(self, lengths_R: NDArray[np.int64]) -> None:

@@ -17,9 +17,9 @@ from transformers import AutoConfig, PretrainedConfig
 
 from areal.engine.native.archon_runner import ArchonRunner
 from areal.engine.native.runner import ModelInfo, Runner
-from areal.experimental.models.archon.args import DecoderArgs, UnsupportedConfig
-from areal.experimental.models.archon.decoder import Decoder
-from areal.experimental.models.archon.registry import ModelFamily, family_of
+from areal.experimental.models.archon.base import UnsupportedConfig
+from areal.experimental.models.archon.model_args import DecoderArgs
+from areal.experimental.models.archon.model_spec import ModelSpec, get_model_spec
 from areal.utils.errors import ConfigError
 from areal.utils.logging import getLogger
 
@@ -53,12 +53,12 @@ def build_runner(model_path: str | Path, dtype: str = "float32", device: str = "
         config=config.to_dict(),
     )
     try:
-        family = family_of(config.model_type)
-        args = family.args_from_hf(config.to_dict())
+        spec = get_model_spec(config.model_type)
+        args = spec.model_args_class.from_hf_config(config)
     except UnsupportedConfig as reason:
         logger.warning("serving %s through its HF module, slower: %s", directory, reason)
         return _hf_runner(config, directory, replace(info, runner="hf", fallback=str(reason)), target)
-    return _archon_runner(directory, family, args, info, target)
+    return _archon_runner(directory, spec, args, info, target)
 
 
 def _device(name: str) -> torch.device:
@@ -69,14 +69,30 @@ def _device(name: str) -> torch.device:
 
 
 def _archon_runner(
-    directory: Path, family: ModelFamily, args: DecoderArgs, info: ModelInfo, device: torch.device
+    directory: Path, spec: ModelSpec, args: DecoderArgs, info: ModelInfo, device: torch.device
 ) -> ArchonRunner:
+    dtype = DTYPES[info.dtype]
     with torch.device("meta"):
-        decoder = Decoder(args).to(DTYPES[info.dtype])
-    info = replace(info, num_params=sum(p.numel() for p in decoder.parameters()))
-    runner = ArchonRunner(decoder, family.weight_map(args), info, device)
+        model = spec.model_class(args).to(dtype)
+    num_params = sum(p.numel() for p in model.parameters())
+    info = replace(info, num_params=num_params, max_positions=_servable_positions(args, info.max_positions))
+    runner = ArchonRunner(model, spec.state_dict_adapter_class(args, directory), info, dtype, device)
     runner.apply_weights(runner.read_weights(directory))
     return runner
+
+
+def _servable_positions(args: DecoderArgs, max_positions: int) -> int:
+    """Positions for which the rotary tables of a sequence do not change while it grows: cached keys would be of another.
+
+    Training turns each sequence by the table of its final length, so beyond this the log-probs of server and trainer differ.
+    """
+    limits = {"dynamic": lambda rope: rope.max_positions, "longrope": lambda rope: rope.original_max_positions}
+    fixed = [limits[rope.kind](rope) for rope in args.ropes.values() if rope.kind in limits]
+    if fixed and min(fixed) < max_positions:
+        logger.warning(
+            "serving %d of %d positions: beyond them rotary tables depend on the length", min(fixed), max_positions
+        )
+    return min([max_positions, *fixed])
 
 
 def _hf_runner(config: PretrainedConfig, directory: Path, info: ModelInfo, device: torch.device) -> Runner:

@@ -13,7 +13,16 @@ from areal.engine.native.messages import FinishReason
 from areal.engine.native.model_loading import build_runner
 from areal.engine.native.scheduler import EngineOptions, Scheduler
 from areal.utils.errors import ConfigError
-from tests.engine.native.helpers import add, finish, hf_logits, hf_logprobs, prompts, scheduler_for, tiny_scheduler
+from tests.engine.native.helpers import (
+    HF_FAMILIES,
+    add,
+    finish,
+    hf_logits,
+    hf_logprobs,
+    prompts,
+    scheduler_for,
+    tiny_scheduler,
+)
 from tests.experimental.models.archon.tiny_models import LLAMA3_ROPE, save_tiny
 
 FAMILIES = ["llama", "qwen2", "qwen3", "gpt2", "gemma2"]
@@ -163,12 +172,12 @@ def test_bfloat16_stays_close_to_the_fp32_forward(tmp_path: Path) -> None:
 
 
 def test_an_unsupported_config_is_served_by_hf_and_says_why(tmp_path: Path) -> None:
-    save_tiny(tmp_path, "qwen2", use_sliding_window=True, sliding_window=8, max_window_layers=0)
+    save_tiny(tmp_path, "gpt2", **HF_FAMILIES["gpt2"])
 
     runner = build_runner(tmp_path, device="cpu")
 
     assert runner.info.runner == "hf"
-    assert "layer_types" in (runner.info.fallback or "")
+    assert "model_type" in (runner.info.fallback or "")
 
 
 @pytest.mark.parametrize("what", ["path", "dtype"])

@@ -49,9 +49,13 @@ class Entry:
         tensors = [state[name] for name in self.ours]
         return dict(zip(self.hf, tensors if self.op is None else self.op.to_hf(tensors), strict=True))
 
+    def hf_shapes(self) -> dict[str, Shape]:
+        """Name and shape of its HF tensors."""
+        meta = {name: torch.empty(shape, device="meta") for name, shape in zip(self.ours, self.shapes, strict=True)}
+        return {name: tuple(tensor.shape) for name, tensor in self.to_hf(meta).items()}
+
     def _misfit(self, got: Sequence[Shape]) -> CheckpointError:
-        meta = {name: torch.empty(shape, device="meta") for name, shape in zip(self.ours, self.shapes)}
-        wanted = [tuple(t.shape) for t in self.to_hf(meta).values()]
+        wanted = list(self.hf_shapes().values())
         return CheckpointError(
             f"expected {_some(self.hf)} of shape {_some(wanted)}, got {_some(got)}; the checkpoint is of another model"
         )
@@ -94,8 +98,7 @@ class WeightMap:
         """Name and shape of every HF tensor we write."""
         shapes: dict[str, Shape] = {}
         for entry in self.entries:
-            meta = {name: torch.empty(shape, device="meta") for name, shape in zip(entry.ours, entry.shapes)}
-            shapes |= {name: tuple(tensor.shape) for name, tensor in entry.to_hf(meta).items()}
+            shapes |= entry.hf_shapes()
         return shapes
 
     def plan(self, hf_names: Iterable[str], only: frozenset[str] | None = None) -> list[Entry]:
