@@ -23,11 +23,14 @@ _WITHOUT_INFLUENCE = frozenset(
         "_name_or_path",
         "architectures",
         "auto_map",
+        "aux_loss_alpha",
         "bos_token_id",
+        "cache_implementation",
         "chunk_size_feed_forward",
         "decoder_start_token_id",
         "dtype",
         "eos_token_id",
+        "ep_size",
         "finetuning_task",
         "id2label",
         "image_token_id",
@@ -47,6 +50,7 @@ _WITHOUT_INFLUENCE = frozenset(
         "return_dict",
         "router_aux_loss_coef",
         "sep_token_id",
+        "seq_aux",
         "task_specific_params",
         "tokenizer_class",
         "torch_dtype",
@@ -57,6 +61,8 @@ _WITHOUT_INFLUENCE = frozenset(
         "vision_start_token_id",
     }
 )
+_OFF = (None, False, 0, "", [], {})
+"""Values that switch off whatever a field means that HF's own class does not know."""
 _MISSING = object()
 
 
@@ -67,8 +73,18 @@ class HFFields:
         text = config.get_text_config()
         self.model_type: str = text.model_type
         self._values: dict[str, Any] = text.to_dict()
+        if text is not config and "tie_word_embeddings" in (whole := config.to_dict()):
+            self._values["tie_word_embeddings"] = whole[
+                "tie_word_embeddings"
+            ]  # the composite model ties, not its text part
         self._defaults: dict[str, Any] = type(text)().to_dict()
         self._read: set[str] = set()
+        if (quantization := self._values.get("quantization_config")) is not None:
+            raise UnsupportedConfig(
+                "quantization_config",
+                "absent (weights are trained unquantised: save a dequantised checkpoint first)",
+                quantization.get("quant_method", quantization),
+            )
 
     def __call__(self, name: str, default: Any = _MISSING) -> Any:
         """The value of a field; `UnsupportedConfig` when the config lacks it and there is no default."""
@@ -100,14 +116,22 @@ class HFFields:
         self._read.update(names)
 
     def finish(self) -> None:
-        """Refuse what nobody read and what is not at its default."""
+        """Refuse what nobody read and what is not at its default; of fields that the class does not have, what is not off."""
         for name, value in self._values.items():
-            if name in self._read or name in _WITHOUT_INFLUENCE or ("dropout" in name and not value):
+            if name in self._read or name in _WITHOUT_INFLUENCE:
                 continue
-            default = self._defaults.get(name, _MISSING)
-            if value != default:
-                wanted = "absent" if default is _MISSING else repr(default)
-                raise UnsupportedConfig(name, f"{wanted} (the {self.model_type} family does not read it)", value)
+            if _is_dropout(name):
+                if value:
+                    raise UnsupportedConfig(name, "0 (no dropout is computed; disable_dropout sets it)", value)
+            elif name not in self._defaults:
+                if value not in _OFF:
+                    raise UnsupportedConfig(name, f"absent (the {self.model_type} family does not read it)", value)
+            elif value != (default := self._defaults[name]):
+                raise UnsupportedConfig(name, f"{default!r} (the {self.model_type} family does not read it)", value)
+
+
+def _is_dropout(name: str) -> bool:
+    return "dropout" in name or name.endswith("_pdrop")
 
 
 @contextmanager

@@ -44,6 +44,7 @@ def attention_args(hf: HFFields, score: ScoreArgs | None = None, **options: Any)
 def gemma_attention(hf: HFFields, softcap: float | None, qk_norm: QKNormArgs | None = None) -> AttentionArgs:
     """Gemma's attention: a scale of its own, never in both directions."""
     hf.expect("use_bidirectional_attention", False, None)
+    hf.ignore("hidden_act")  # old name of hidden_activation
     bias = hf("attention_bias")
     score = ScoreArgs(scale=hf("query_pre_attn_scalar") ** -0.5, softcap=softcap)
     return attention_args(hf, score, qkv_bias=bias, out_bias=bias, qk_norm=qk_norm)
@@ -145,6 +146,8 @@ def plural_shared_experts(hf: HFFields, count_field: str, bias: bool = False) ->
 
 def deepseek_v3_moe(hf: HFFields) -> MoEArgs:
     """Sigmoid scores, a selection bias, groups (DeepSeek-V3, arXiv 2412.19437, eq. 12-16)."""
+    _expect_deepseek(hf, "sigmoid")
+    hf.expect("topk_method", "noaux_tc")
     router = RouterArgs(
         score="sigmoid",
         selection_bias=True,
@@ -159,6 +162,7 @@ def deepseek_v3_moe(hf: HFFields) -> MoEArgs:
 
 def deepseek_v2_moe(hf: HFFields) -> MoEArgs:
     """Softmax scores, choice within the best groups (DeepSeek-V2, arXiv 2405.04434, section 2.2)."""
+    _expect_deepseek(hf, "softmax")
     hf.expect("topk_method", "greedy", "group_limited_greedy")
     hf.expect("norm_topk_prob", False)
     groups, limited = (hf("n_group"), hf("topk_group")) if hf("topk_method") == "group_limited_greedy" else (1, 1)
@@ -183,6 +187,12 @@ def deepseek_moe(hf: HFFields, router: RouterArgs, shared_bias: bool = False) ->
         experts=experts_args(hf),
         shared=plural_shared_experts(hf, "n_shared_experts", shared_bias),
     )
+
+
+def _expect_deepseek(hf: HFFields, score: str) -> None:
+    """Fields of DeepSeek's own code that transformers does not have: they must ask for what it computes."""
+    hf.expect("scoring_func", score)
+    hf.expect("moe_layer_freq", 1)
 
 
 def after_first_dense(hf: HFFields, dense: FFN, sparse: FFN) -> list[FFN]:
@@ -231,12 +241,14 @@ def gated_delta_mixers(hf: HFFields, norm: NormArgs, fused_projections: bool) ->
     attention = attention_args(hf, qkv_bias=bias, out_bias=bias, qk_norm=QKNormArgs(norm=norm), gate="query")
     hf.ignore("full_attention_interval")  # made into layer_types by HF
     hf.expect("attn_output_gate", True)
+    hf.expect("mamba_ssm_dtype", "float32")
     return [attention if kind == FULL else delta for kind in layer_types(hf, FULL, LINEAR)]
 
 
 def gpt_oss_moe(hf: HFFields) -> MoEArgs:
     """gpt-oss: softmax over the chosen experts, biases everywhere, a clamped activation."""
     hf.expect("hidden_act", "silu")
+    hf.ignore("experts_per_token", "initial_context_length")  # other names of fields that are read
     experts = ExpertArgs(
         intermediate_size=hf("intermediate_size"),
         activation="clamped_swiglu",
@@ -258,6 +270,9 @@ def ernie_ffns(hf: HFFields, bias: bool) -> list[FFN]:
     dense = ffn_args(hf, bias=bias)
     if "moe_num_experts" not in hf:
         return [dense] * num_layers
+    hf.expect("moe_gate", "topk")
+    hf.expect("moe_use_aux_free", True)
+    hf.ignore("moe_capacity")  # limits of a training framework that drops tokens
     router = RouterArgs(
         score="softmax", selection_bias=True, normalize=True, normalize_eps=hf("moe_norm_min"), normalize_by="clamp"
     )

@@ -33,6 +33,8 @@ class Phi3ModelArgs(DecoderArgs, BaseModelArgs):
             num_layers = hf("num_hidden_layers")
             layers = pre_norm_layers([attention] * num_layers, [ffn_args(hf)] * num_layers, norm)
             hf.expect("partial_rotary_factor", hf("rope_parameters").get("partial_rotary_factor", 1.0))
+            hf.expect("full_attn_mod", 1)
+            hf.expect("interpolate_factor", 1)
             tables = ropes(hf, attention.head_dim)
             args = cls(
                 **decoder_fields(hf, is_critic),
