@@ -101,17 +101,19 @@ _SWITCHES = ("norm_topk_prob", "use_qk_norm", "qk_layernorm")
 
 
 def tiny_configs(model_type: str) -> list[PreTrainedConfig]:
-    """Two tiny configs of a model type; of a composite type, configs of its text model."""
-    kind = type(AutoConfig.for_model(model_type).get_text_config())
-    default = kind().to_dict()
+    """Two tiny configs of a model type; of a composite type, around tiny configs of its text model."""
+    whole = AutoConfig.for_model(model_type)
+    text = type(whole.get_text_config())
+    default = text().to_dict()
     first = _shrunk(default, _FIRST)
-    second = {**first, **_shrunk(default, {**_FIRST, **_SECOND}), **_flipped(default)}
-    overrides = OVERRIDES.get(kind.model_type, ({}, {}))
-    return [_build(kind, {**options, **more}) for options, more in zip((first, second), overrides, strict=True)]
-
-
-def _build(kind: type[PreTrainedConfig], options: dict[str, Any]) -> PreTrainedConfig:
-    return kind(**options)
+    second = {**_shrunk(default, {**_FIRST, **_SECOND}), **_flipped(default)}
+    overrides = OVERRIDES.get(text.model_type, ({}, {}))
+    configs = [text(**{**options, **more}) for options, more in zip((first, second), overrides, strict=True)]
+    if text is type(whole):
+        return configs
+    return [
+        type(whole)(text_config=config.to_dict(), tie_word_embeddings=config.tie_word_embeddings) for config in configs
+    ]
 
 
 def _shrunk(default: dict[str, Any], sizes: dict[str, Any]) -> dict[str, Any]:
@@ -126,7 +128,8 @@ def _shrunk(default: dict[str, Any], sizes: dict[str, Any]) -> dict[str, Any]:
             options[name] = next(factors)
         elif isinstance(value, list) and len(value) == num_layers:
             kinds = list(dict.fromkeys(value))
-            options[name] = [kinds[i % len(kinds)] for i in range(NUM_LAYERS)]
+            if len(kinds) > 1:  # of one kind, it may follow from switches that are set here
+                options[name] = [kinds[i % len(kinds)] for i in range(NUM_LAYERS)]
     # Full multi-head attention where keys come from one latent vector.
     if "kv_lora_rank" in default:
         options["num_key_value_heads"] = options["num_attention_heads"]
