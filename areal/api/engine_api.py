@@ -116,9 +116,9 @@ class TrainEngine(ABC):
     def train(self, mode: bool = True) -> None:
         """Put the model in training mode (activation checkpointing depends on it)."""
 
-    @abstractmethod
     def eval(self) -> None:
         """Put the model in evaluation mode."""
+        self.train(False)
 
     @abstractmethod
     def save(self, meta: SaveLoadMeta) -> None:
@@ -131,6 +131,10 @@ class TrainEngine(ABC):
     @abstractmethod
     def state_iter(self) -> Iterator[tuple[str, Tensor]]:
         """HF names with full CPU tensors in the compute dtype, in a fixed order; collective, every rank iterates."""
+
+    @abstractmethod
+    def export_stats(self) -> dict[str, float]:
+        """Statistics that all ranks recorded since the last call, reduced over the data and equal on all ranks."""
 
     @abstractmethod
     def set_version(self, version: int) -> None:

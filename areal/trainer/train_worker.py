@@ -105,7 +105,7 @@ class TrainWorker:
 
     def export_stats(self) -> dict[str, float]:
         """Statistics since the last export, reduced over ranks."""
-        return stats_tracker.export_all(reduce_group=self.engine.data_parallel_group)
+        return self.engine.export_stats()
 
     def save_trace(self, step: int) -> None:
         """Flush trace events to disk."""
@@ -199,7 +199,7 @@ class ActorWorker(TrainWorker):
     def _score_probe(self, probe: list[Trajectory]) -> None:
         """Compare the servers' log-probs of a few fresh tokens with those of the same weights here."""
         logps = self.actor.compute_logp(probe)
-        if self.rank > 0:  # every rank scored the same; it counts once
+        if self.engine.data_parallel_rank > 0:  # every rank scored the same; it counts once
             return
         for sample, logp in zip(probe, logps, strict=True):
             keys = ("logprobs", "loss_mask", "versions")

@@ -12,7 +12,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from areal.api.cli_args import NormConfig, PPOActorConfig
+from areal.api.alloc_mode import ModelAllocation
+from areal.api.cli_args import ArchonEngineConfig, NormConfig, PPOActorConfig
 from areal.api.io_struct import FinetuneSpec
 from areal.trainer.train_group import TrainGroup
 from areal.utils.data import concat_padded_tensors
@@ -56,7 +57,7 @@ def make_batch(step: int) -> list[dict[str, Tensor]]:
 
 
 def statistics_of(backend: str, model: str, log_dir: Path) -> list[dict[str, float]]:
-    """What each step of a short training exports."""
+    """What each step of a short training exports. The model has two layers, enough for two stages of 1F1B."""
     config = PPOActorConfig(
         experiment_name="exp",
         trial_name="t",
@@ -69,11 +70,12 @@ def statistics_of(backend: str, model: str, log_dir: Path) -> list[dict[str, flo
         reward_norm=NormConfig(mean_level="group", std_level="group", group_size=GROUP_SIZE),
         adv_norm=NormConfig(mean_level="batch", std_level="batch"),
         max_new_tokens=12,
+        archon=ArchonEngineConfig(pp_schedule="1F1B"),
     )
     worker = "areal.trainer.train_worker:ActorWorker"
     group = TrainGroup.start(worker, backend, (config, None, SPEC, 1, None, None), name="actor", log_dir=log_dir)
     try:
-        assert group.world_size == int(backend[-1])
+        assert group.world_size == ModelAllocation.from_str(backend).world_size
         group.call("export_stats")  # of whatever this process did before
         rows = []
         for step in range(NUM_STEPS):
@@ -92,10 +94,11 @@ def same_matmul(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AREAL_CPU_MATMUL", "mkl")
 
 
-def test_actor_on_two_ranks_has_the_statistics_of_one(tmp_path: Path) -> None:
-    model = save_tiny_model(tmp_path / "model")
+@pytest.mark.parametrize("backend", ["fsdp:d2", "archon:d1", "archon:d2", "archon:d1t2", "archon:p2"])
+def test_actor_on_two_ranks_has_the_statistics_of_one(tmp_path: Path, backend: str) -> None:
+    model = save_tiny_model(tmp_path / "model", tie_word_embeddings=False)
     alone = statistics_of("fsdp:d1", model, tmp_path)
-    together = statistics_of("fsdp:d2", model, tmp_path)
+    together = statistics_of(backend, model, tmp_path)
     assert len({row["ppo_actor/update/actor_loss/avg"] for row in alone}) == NUM_STEPS, (
         "every step has a loss of its own"
     )

@@ -29,6 +29,7 @@ from areal.engine.core.model import Objective, PackedModel
 from areal.engine.core.optim import OptimizerSet
 from areal.engine.core.saving import load_sharded, save_hf, save_sharded
 from areal.engine.core.topology import Topology
+from areal.utils import stats_tracker
 from areal.utils.data import (
     MicroBatchList,
     concat_batch,
@@ -201,10 +202,6 @@ class CoreTrainEngine(TrainEngine):
         """Put the model in training mode."""
         self._ready.model.module.train(mode)
 
-    def eval(self) -> None:
-        """Put the model in evaluation mode."""
-        self._ready.model.module.eval()
-
     def save(self, meta: SaveLoadMeta) -> None:
         """Save atomically as `hf` (weights, configs, tokenizer) or `dcp` (sharded, continues a run exactly)."""
         if meta.weight_format == "hf":
@@ -228,6 +225,10 @@ class CoreTrainEngine(TrainEngine):
     def state_iter(self) -> Iterator[tuple[str, Tensor]]:
         """HF names with full CPU tensors in the compute dtype; collective. Leaving early is safe: the rest is gathered."""
         return self._ready.model.state_iter()
+
+    def export_stats(self) -> dict[str, float]:
+        """See `TrainEngine`."""
+        return self._ready.model.merge_stats(stats_tracker.export_all(reduce_group=self.data_parallel_group))
 
     def set_version(self, version: int) -> None:
         """Label the current weights."""

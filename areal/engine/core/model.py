@@ -122,6 +122,10 @@ class PackedModel(Protocol):
         """Called once after each optimizer step; returns statistics of it, equal on all ranks."""
         ...
 
+    def merge_stats(self, stats: dict[str, float]) -> dict[str, float]:
+        """Statistics of a rank, already reduced over the data, with those of others that work on the same data."""
+        ...
+
     def state_iter(self) -> Iterator[tuple[str, Tensor]]:
         """HF names and full CPU tensors in the compute dtype, tied ones once; collective, safe to leave early."""
         ...

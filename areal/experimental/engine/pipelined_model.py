@@ -187,6 +187,13 @@ class PipelinedModel:
         """See `PackedModel`."""
         return self._experts.finish_step(successful)
 
+    def merge_stats(self, stats: dict[str, float]) -> dict[str, float]:
+        """See `PackedModel`: the rank of the last stage records what the others do, and losses."""
+        dims = self._topology.dims
+        found: list[dict[str, float]] = [{} for _ in range(dims.pp)]
+        dist.all_gather_object(found, stats, group=dims.get_group("pp"))
+        return found[self._runner.last_rank]
+
     def state_iter(self) -> Iterator[tuple[str, Tensor]]:
         """See `PackedModel`."""
         return self._weights.items()

@@ -51,6 +51,7 @@ def join_archon(strategy: ParallelStrategy | None) -> ArchonTopology:
 
 
 def _data_axis(dims: ArchonParallelDims, world: Topology) -> DataAxis:
-    if world.world_size == 1 or not dims.dp_enabled:
+    if world.world_size == 1:
         return DataAxis(None, 0, 1)
+    # A group also where it has one rank: None would mean all ranks to whoever reduces over it.
     return DataAxis(dims.get_group("dp_shard"), dims.local_rank("dp_shard"), dims.dp_shard)
