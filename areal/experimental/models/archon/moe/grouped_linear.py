@@ -55,19 +55,11 @@ def _grouped_mm(x_RI: Tensor, weight_XOI: Tensor, ends_X: Tensor) -> Tensor:
     if torch.compiler.is_compiling() or x_RI.is_meta or type(x_RI) is not Tensor:
         # While traced, or planned without data: torch's shape function of the product knows bf16 only.
         return _grouped_linear(x_RI, weight_XOI, ends_X)
-    return _DenseGradient.apply(F.grouped_mm(x_RI, weight_XOI.transpose(-2, -1), offs=ends_X))
-
-
-class _DenseGradient(torch.autograd.Function):
-    """The identity; its gradient is contiguous, because the grouped product refuses an expanded one (that of a sum)."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        return x.view_as(x)
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> Tensor:
-        return grad.contiguous()
+    y_RO = F.grouped_mm(x_RI, weight_XOI.transpose(-2, -1), offs=ends_X)
+    if y_RO.requires_grad:
+        # The product refuses an expanded gradient (that of a sum). A hook, no function: FSDP wants results that are no views.
+        y_RO.register_hook(Tensor.contiguous)
+    return y_RO
 
 
 @torch.library.custom_op("areal::grouped_linear", mutates_args=())

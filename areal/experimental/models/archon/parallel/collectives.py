@@ -4,7 +4,7 @@
 
 Two kinds of gradient meet a gather. Where ranks go on with different parts of the model, each has a part of the gradient,
 and the parts are summed (`gather_parts`); where they go on with the same computation, each has all of it, and takes its
-own rows (`gather_same`). Functional collectives, because compilers and selective checkpointing know those by name.
+own rows (`gather_same`). The functional operators are used, because compilers and selective checkpointing know those by name.
 """
 
 from __future__ import annotations
@@ -13,9 +13,11 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-import torch.distributed._functional_collectives as funcol
+import torch.distributed._functional_collectives  # registers the operators
 from torch import Tensor
 from torch.distributed import ProcessGroup
+
+_ops = torch.ops._c10d_functional
 
 
 def gather_parts(x: Tensor, group: ProcessGroup) -> Tensor:
@@ -60,7 +62,7 @@ def exchange_rows(x: Tensor, output_counts: list[int], input_counts: list[int], 
 
 def all_gather(x: Tensor, group: ProcessGroup) -> Tensor:
     """Rows of all ranks, without gradient."""
-    return funcol.wait_tensor(funcol.all_gather_tensor(x.contiguous(), 0, group))
+    return _wait(_ops.all_gather_into_tensor(x.contiguous(), group.size(), group.group_name))
 
 
 def exchange_blocks(x: Tensor, group: ProcessGroup) -> Tensor:
@@ -76,17 +78,24 @@ def exchange_counts(counts: Tensor, group: ProcessGroup) -> Tensor:
 
 
 def _reduce_scatter(x: Tensor, group: ProcessGroup) -> Tensor:
-    return funcol.wait_tensor(funcol.reduce_scatter_tensor(x.contiguous(), "sum", 0, group))
+    return _wait(_ops.reduce_scatter_tensor(x.contiguous(), "sum", group.size(), group.group_name))
 
 
 def _all_reduce(x: Tensor, group: ProcessGroup) -> Tensor:
-    return funcol.wait_tensor(funcol.all_reduce(x.contiguous(), "sum", group))
+    return _wait(_ops.all_reduce(x.contiguous(), "sum", group.group_name))
 
 
 def _all_to_all(
     x: Tensor, output_counts: list[int] | None, input_counts: list[int] | None, group: ProcessGroup
 ) -> Tensor:
-    return funcol.wait_tensor(funcol.all_to_all_single(x.contiguous(), output_counts, input_counts, group))
+    if output_counts is None or input_counts is None:
+        assert x.shape[0] % group.size() == 0, f"{x.shape[0]} rows among {group.size()} ranks"
+        output_counts = input_counts = [x.shape[0] // group.size()] * group.size()
+    return _wait(_ops.all_to_all_single(x.contiguous(), output_counts, input_counts, group.group_name))
+
+
+def _wait(x: Tensor) -> Tensor:
+    return _ops.wait_tensor(x)
 
 
 def _own(x: Tensor, group: ProcessGroup) -> Tensor:
