@@ -20,10 +20,14 @@ from areal.experimental.models.archon.parallel.compile import apply_compile
 from areal.experimental.models.archon.parallel.dims import ArchonParallelDims
 from areal.experimental.models.archon.parallel.expert import apply_expert_parallel
 from areal.experimental.models.archon.parallel.fsdp import ReshardPolicy, apply_fsdp, needs_fsdp
+from areal.experimental.models.archon.parallel.plan import cuts_vocabulary
 from areal.experimental.models.archon.parallel.scoring import ScoringDecoder
 from areal.experimental.models.archon.parallel.tensor import apply_tensor_parallel, gather_logits
 from areal.experimental.models.archon.parallel.ulysses import apply_context_parallel
 from areal.experimental.models.archon.parallel.validate import check_layout
+from areal.utils.logging import getLogger
+
+logger = getLogger("archon_parallel")
 
 
 def parallelize_decoder(
@@ -54,10 +58,19 @@ def parallelize_decoder(
     if parallel_dims.tp_enabled:
         mesh = parallel_dims.get_mesh("tp")
         apply_tensor_parallel(model, mesh)
-        if not loss_parallel:
+        is_vocabulary_cut = cuts_vocabulary(model.args, mesh.size())
+        if not is_vocabulary_cut:
+            size = model.args.vocab_size
+            logger.warning(
+                "vocab_size %d is not divisible by tp = %d: embedding and head are whole on each rank",
+                size,
+                mesh.size(),
+            )
+        elif not loss_parallel:
             gather_logits(model, mesh)
         if isinstance(model, ScoringDecoder):
-            model.vocab_group = mesh.get_group()
+            model.tp_group = mesh.get_group()
+            model.vocab_group = mesh.get_group() if is_vocabulary_cut else None
     apply_expert_parallel(model, parallel_dims)
     if parallel_dims.cp_enabled:
         apply_context_parallel(model, parallel_dims.get_group("cp"))

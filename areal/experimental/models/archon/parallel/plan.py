@@ -18,6 +18,7 @@ from torch import nn
 from torch.distributed.tensor import Placement, Replicate, Shard
 
 from areal.experimental.models.archon.model import ArchonModel
+from areal.experimental.models.archon.model_args import DecoderArgs
 from areal.experimental.models.archon.roles import Role
 
 
@@ -87,11 +88,18 @@ def mixer_of(block: nn.Module) -> nn.Module:
     return mixer
 
 
-def plan_modules(model: ArchonModel) -> Iterator[ModulePlan]:
+def cuts_vocabulary(args: DecoderArgs, num_ranks: int) -> bool:
+    """Whether embedding and head are cut; a vocabulary that does not divide is whole on every rank, at the cost of memory."""
+    return args.vocab_size % num_ranks == 0
+
+
+def plan_modules(model: ArchonModel, num_ranks: int) -> Iterator[ModulePlan]:
     """The plan of every module that has a role or parameters of its own, except of experts, which `expert` handles."""
     modules, parameters = declared_roles(model)
     mixers = [mixer_of(block) for block in model.layers.values()]
     whole = {part for mixer in mixers if not is_cut(mixer) for part in mixer.modules()}
+    if not cuts_vocabulary(model.args, num_ranks):
+        whole |= {module for module, role in modules.items() if role in (Role.EMBEDDING, Role.OUTPUT)}
     for module in model.modules():
         own = {name: parameters.get((module, name)) for name, _ in module.named_parameters(recurse=False)}
         plans = {

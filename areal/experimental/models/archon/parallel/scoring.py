@@ -19,8 +19,12 @@ from areal.utils.functional.logprobs import DEFAULT_CHUNK_SIZE, linear_logprobs,
 
 
 class ScoringDecoder(ArchonModel):
-    """An `ArchonModel` that scores labels. `vocab_group`: ranks that share the vocabulary, set by `parallelize_decoder`."""
+    """An `ArchonModel` that scores labels.
 
+    `tp_group`: tensor-parallel ranks; `vocab_group`: the same if they share the vocabulary. Set by `parallelize_decoder`.
+    """
+
+    tp_group: ProcessGroup | None = None
     vocab_group: ProcessGroup | None = None
 
     def forward(
@@ -71,7 +75,7 @@ class ScoringDecoder(ArchonModel):
 
     def _own_rows(self, num_real: int, num_tokens: int) -> int:
         """How many of the rows that this sequence-parallel rank's feed-forwards see are real."""
-        if self.vocab_group is None:
+        if self.tp_group is None:
             return num_real
-        rows = num_tokens // self.vocab_group.size()
-        return min(max(num_real - self.vocab_group.rank() * rows, 0), rows)
+        rows = num_tokens // self.tp_group.size()
+        return min(max(num_real - self.tp_group.rank() * rows, 0), rows)

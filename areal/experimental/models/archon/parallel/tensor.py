@@ -5,7 +5,7 @@
     residual stream [N/tp, E] -> norm -> gather -> mixer or feed-forward with this rank's heads or channels -> sum and
     scatter -> residual stream
 
-A mixer that cannot be cut runs whole, on all tokens, on each rank. The final norm's output is gathered: the head computes all
+A mixer that cannot be cut runs whole, on all tokens, on each rank, and so does a head whose vocabulary does not divide. The final norm's output is gathered: the head computes all
 tokens' logits of this rank's part of the vocabulary. Dimensions: N tokens, E hidden width, W normalised width.
 """
 
@@ -41,6 +41,7 @@ from areal.experimental.models.archon.parallel.local_view import (
 from areal.experimental.models.archon.parallel.plan import (
     Gradient,
     ModulePlan,
+    cuts_vocabulary,
     is_cut,
     mixer_of,
     plan_modules,
@@ -51,20 +52,23 @@ from areal.experimental.models.archon.roles import Role
 def apply_tensor_parallel(model: ArchonModel, mesh: DeviceMesh) -> None:
     """Cut the dense parameters of a model over the ranks of a one-dimensional mesh, in place."""
     group = mesh.get_group()
-    for plan in list(plan_modules(model)):
+    is_vocabulary_cut = cuts_vocabulary(model.args, mesh.size())
+    for plan in list(plan_modules(model, mesh.size())):
         for name, param in plan.parameters.items():
             cut_parameter(plan.module, name, mesh, (param.placement,))
-        _localise(plan, mesh)
+        _localise(plan, mesh, is_vocabulary_cut)
     for module in model.modules():
         if is_cut(module):
             _hook(module, partial(gather_parts, group=group), partial(scatter_sum, group=group))
     for block in model.layers.values():
         if not is_cut(mixer_of(block)):
             _hook(mixer_of(block), partial(gather_same, group=group), partial(own_rows, group=group))
+    if model.tok_embeddings is not None and not is_vocabulary_cut:
+        _hook(model.tok_embeddings, None, partial(own_rows, group=group))
     if model.score is not None:
         _hook(model.score, None, partial(gather_same, group=group))
     elif model.norm is not None:
-        _hook(model.norm, None, partial(gather_parts, group=group))
+        _hook(model.norm, None, partial(gather_parts if is_vocabulary_cut else gather_same, group=group))
 
 
 def gather_logits(model: ArchonModel, mesh: DeviceMesh) -> None:
@@ -78,12 +82,12 @@ def gather_logits(model: ArchonModel, mesh: DeviceMesh) -> None:
     override(model, head=head)
 
 
-def _localise(plan: ModulePlan, mesh: DeviceMesh) -> None:
+def _localise(plan: ModulePlan, mesh: DeviceMesh, is_vocabulary_cut: bool) -> None:
     group = mesh.get_group()
     views = {name: _view(param.gradient, group) for name, param in plan.parameters.items()}
     if views:
         view_parameters(plan.module, mesh, views)
-    if plan.role is Role.EMBEDDING:
+    if plan.role is Role.EMBEDDING and is_vocabulary_cut:
         override(plan.module, forward=_method(_vocab_parallel_embedding, group))
     elif plan.role is Role.FLAT_NORM:
         override(plan.module, forward=_method(_flat_norm, group))

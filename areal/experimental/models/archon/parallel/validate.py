@@ -23,7 +23,6 @@ from areal.utils.errors import ConfigError
 
 def check_layout(args: DecoderArgs, dims: ArchonParallelDims) -> None:
     """`ConfigError` naming the first constraint that the model breaks."""
-    _divides("vocab_size", args.vocab_size, "tp", dims.tp)
     if dims.pp > 1 and args.tie_embeddings and not args.is_critic:
         raise ConfigError(
             f"expected untied embeddings with pipeline parallelism (the embedding is on the first stage, the head on the "

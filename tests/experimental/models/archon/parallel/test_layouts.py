@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from areal.experimental.models.archon.model_args import DecoderArgs
@@ -16,6 +18,7 @@ from tests.experimental.models.archon.parallel.cases import (
     MOE_BIASED,
     RICH,
     TIED,
+    VOCAB,
     assert_same_step,
     make_batch,
     parallel_step,
@@ -75,3 +78,8 @@ def test_step_of_other_options_equals_that_of_one_process(args: DecoderArgs, siz
 
 def test_step_of_biased_experts_cut_inside_equals_that_of_one_process() -> None:
     _check(MOE_BIASED, 4, {"dp_shard": 2, "tp": 2, "ep": 2, "etp": 2})
+
+
+@pytest.mark.parametrize("args", [DENSE, TIED], ids=["untied", "tied"])
+def test_step_with_a_vocabulary_that_does_not_divide_equals_that_of_one_process(args: DecoderArgs) -> None:
+    _check(replace(args, vocab_size=VOCAB + 1), 4, {"dp_shard": 2, "tp": 2})
