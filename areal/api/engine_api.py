@@ -75,14 +75,16 @@ class TrainEngine(ABC):
         """Group over which batches are split; None in a run of one process."""
 
     @property
-    @abstractmethod
     def data_parallel_rank(self) -> int:
         """Rank in the data-parallel group."""
+        group = self.data_parallel_group
+        return 0 if group is None else group.rank()
 
     @property
-    @abstractmethod
     def data_parallel_world_size(self) -> int:
         """Number of data-parallel ranks."""
+        group = self.data_parallel_group
+        return 1 if group is None else group.size()
 
     @property
     @abstractmethod
@@ -122,7 +124,11 @@ class TrainEngine(ABC):
 
     @abstractmethod
     def save(self, meta: SaveLoadMeta) -> None:
-        """Save atomically: a reader sees the whole checkpoint or none of it."""
+        """Save atomically: a reader sees the whole checkpoint or none of it. Waits for a save in the background first."""
+
+    @abstractmethod
+    def finish_saves(self) -> None:
+        """Wait for a save in the background; `CheckpointError` on every rank if it failed on any. Collective."""
 
     @abstractmethod
     def load(self, meta: SaveLoadMeta) -> None:

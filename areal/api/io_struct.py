@@ -164,6 +164,8 @@ class SaveLoadMeta:
     with_optim: bool = False
     tokenizer: PreTrainedTokenizerBase | None = None
     base_model_path: str | None = None
+    in_background: bool = False
+    """Return when the state is copied; `TrainEngine.finish_saves` waits until it is written."""
 
 
 @dataclass

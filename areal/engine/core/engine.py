@@ -25,9 +25,10 @@ from areal.api.engine_api import LossFn, LossWeightFn, TrainEngine, Trajectory
 from areal.api.io_struct import FinetuneSpec, SaveLoadMeta
 from areal.engine.core import topology as topo
 from areal.engine.core.accumulate import global_weight, micro_batch_weights
+from areal.engine.core.background import BackgroundSaves
 from areal.engine.core.model import Objective, PackedModel
 from areal.engine.core.optim import OptimizerSet
-from areal.engine.core.saving import load_sharded, save_hf, save_sharded
+from areal.engine.core.saving import load_sharded, save_hf, save_sharded, sharded_state
 from areal.engine.core.topology import Topology
 from areal.utils import stats_tracker
 from areal.utils.data import (
@@ -51,6 +52,7 @@ class _Ready:
     topology: Topology
     model: PackedModel
     optimizers: OptimizerSet | None
+    saves: BackgroundSaves
 
     @property
     def trainable(self) -> OptimizerSet:
@@ -113,10 +115,12 @@ class CoreTrainEngine(TrainEngine):
                 ft_spec.total_train_steps,
                 model.clip_gradients,
             )
-        self._state = _Ready(self.config, topology, model, optimizers)
+        self._state = _Ready(self.config, topology, model, optimizers, BackgroundSaves(topology))
 
     def destroy(self) -> None:
         """Release model and optimizer, and leave the process group if this engine made it. Idempotent."""
+        if self._state is not None:
+            self._state.saves.abandon()
         self._state = None
         if self._topology is not None:
             topo.leave(self._topology)
@@ -126,16 +130,6 @@ class CoreTrainEngine(TrainEngine):
     def data_parallel_group(self) -> dist.ProcessGroup | None:
         """Group of the ranks with different data; None in a run of one process."""
         return _joined(self._topology).data.group
-
-    @property
-    def data_parallel_rank(self) -> int:
-        """Rank in the data-parallel group."""
-        return _joined(self._topology).data.rank
-
-    @property
-    def data_parallel_world_size(self) -> int:
-        """Number of data-parallel ranks."""
-        return _joined(self._topology).data.size
 
     @property
     def num_parameters(self) -> int:
@@ -204,17 +198,29 @@ class CoreTrainEngine(TrainEngine):
 
     def save(self, meta: SaveLoadMeta) -> None:
         """Save atomically as `hf` (weights, configs, tokenizer) or `dcp` (sharded, continues a run exactly)."""
+        ready = self._ready
+        if meta.weight_format == "hf" and meta.with_optim:
+            raise ConfigError("expected with_optim=False for weight_format=hf; use weight_format=dcp to resume from")
+        ready.saves.finish()
         if meta.weight_format == "hf":
-            if meta.with_optim:
-                raise ConfigError(
-                    "expected with_optim=False for weight_format=hf; use weight_format=dcp to resume from"
-                )
-            save_hf(meta, self._ready.model, self._ready.topology)
+            if meta.in_background:
+                ready.saves.save_hf(meta, ready.model)
+            else:
+                save_hf(meta, ready.model, ready.topology)
+            return
+        state = sharded_state(meta, ready.model, ready.optimizers, self._version, ready.topology)
+        if meta.in_background:
+            ready.saves.save_sharded(meta.path, state)
         else:
-            save_sharded(meta, self._ready.model, self._ready.optimizers, self._version, self._ready.topology)
+            save_sharded(meta.path, state, ready.topology)
+
+    def finish_saves(self) -> None:
+        """See `TrainEngine.finish_saves`."""
+        self._ready.saves.finish()
 
     def load(self, meta: SaveLoadMeta) -> None:
         """Load what `save` wrote, also under another number of ranks; `dcp` with_optim also restores the version."""
+        self._ready.saves.finish()
         if meta.weight_format == "hf":
             self._ready.model.load_hf(meta.path)
             return

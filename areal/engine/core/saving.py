@@ -47,7 +47,7 @@ def write_together(path: str | Path, topology: Topology, write: Callable[[Path],
     path = Path(path)
 
     def on_all_ranks(folder: Path) -> None:
-        topology.raise_together(_failure_of(lambda: write(folder)))
+        topology.raise_together(failure_of(lambda: write(folder)))
 
     def publish() -> None:
         if topology.rank == 0:
@@ -58,14 +58,15 @@ def write_together(path: str | Path, topology: Topology, write: Callable[[Path],
             on_all_ranks(Path(str(topology.broadcast_from_first(None))))
 
     # The folder above must exist before rank 0 enters AtomicDirectory: nobody waits for a broadcast that never comes.
-    topology.raise_together(_failure_of(lambda: path.parent.mkdir(parents=True, exist_ok=True)))
-    error = _failure_of(publish)
+    topology.raise_together(failure_of(lambda: path.parent.mkdir(parents=True, exist_ok=True)))
+    error = failure_of(publish)
     if error is not None and not isinstance(error, CheckpointError):
         error = CheckpointError(f"could not save {path}: {error}. What was saved before is intact")
     topology.raise_together(error)
 
 
-def _failure_of(action: Callable[[], None]) -> BaseException | None:
+def failure_of(action: Callable[[], object]) -> BaseException | None:
+    """The error of writing that an action ended with; None if it did not."""
     try:
         action()
     except _FAILURES as error:
@@ -104,10 +105,23 @@ def save_tokenizer(tokenizer: Any, folder: Path) -> None:
         )
 
 
-def save_sharded(
+def save_sharded(path: str, state: dict[str, Any], topology: Topology) -> None:
+    """Write a sharded checkpoint of a `sharded_state`."""
+
+    def write(folder: Path) -> None:
+        with single_process_is_fine():
+            dcp.save(state, checkpoint_id=folder, no_dist=not dist.is_initialized())
+
+    write_together(path, topology, write)
+
+
+def sharded_state(
     meta: SaveLoadMeta, model: PackedModel, optimizers: OptimizerSet | None, version: int, topology: Topology
-) -> None:
-    """Write a sharded checkpoint; with `meta.with_optim` also optimizer, LR step, version and random states."""
+) -> dict[str, Any]:
+    """What a sharded checkpoint holds, referring to the live tensors.
+
+    With `meta.with_optim` also optimizer, LR step, version and random states.
+    """
     state = _state_of(model, optimizers if meta.with_optim else None)
     if meta.with_optim and optimizers is not None:
         state["engine"] = {
@@ -116,12 +130,7 @@ def save_sharded(
             "num_skipped": optimizers.num_skipped,
         }
         state["rng"] = {f"rank{topology.rank}": _random_states()}
-
-    def write(folder: Path) -> None:
-        with _single_process_is_fine():
-            dcp.save(state, checkpoint_id=folder, no_dist=not dist.is_initialized())
-
-    write_together(meta.path, topology, write)
+    return state
 
 
 def load_sharded(
@@ -143,7 +152,7 @@ def load_sharded(
         state["engine"] = {"version": 0, "lr_step": 0, "num_skipped": 0}
         if f"rng.{rng_key}.cpu" in saved_keys:
             state["rng"] = {rng_key: _random_states()}
-    with _single_process_is_fine():
+    with single_process_is_fine():
         dcp.load(state, checkpoint_id=meta.path, no_dist=not dist.is_initialized())
     optimizer_list = optimizers.optimizers if with_optim and optimizers is not None else []
     set_state_dict(
@@ -181,7 +190,7 @@ def _state_of(model: PackedModel, optimizers: OptimizerSet | None) -> dict[str, 
 
 
 @contextmanager
-def _single_process_is_fine() -> Iterator[None]:
+def single_process_is_fine() -> Iterator[None]:
     """DCP warns in a process without a group, which is how a laptop trains."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="torch.distributed is disabled")

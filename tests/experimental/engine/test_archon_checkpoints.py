@@ -3,6 +3,7 @@
 """Checkpoints of ArchonEngine: saved under one layout, continued under another; exports; failures on one rank."""
 
 import errno
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -168,3 +169,65 @@ def _load_what_is_not_there(rank: int, world_size: int, config: Any, backend: st
 def test_load_hf_that_is_not_there_raises_on_all_ranks(model_path: str, tmp_path: Path):
     messages = run(_load_what_is_not_there, "archon:p2", config_of(model_path), tmp_path / "absent")
     assert all("absent" in message for message in messages), messages
+
+
+def _save_in_background(
+    rank: int, world_size: int, config: Any, backend: str, folder: Path
+) -> tuple[list[dict[str, float]], dict[str, Tensor]]:
+    engine = make_archon(config, backend)
+    train(engine, 2, backend, rank)
+    engine.set_version(2)
+    weights = dict(engine.state_iter())
+    engine.save(replace(dcp_meta(folder / "dcp"), in_background=True))
+    results = train(engine, 1, backend, rank)  # while it is written
+    engine.save(SaveLoadMeta(path=str(folder / "hf"), weight_format="hf", in_background=True))
+    later = dict(engine.state_iter())
+    results += train(engine, 1, backend, rank)
+    engine.finish_saves()
+    hf = AutoModelForCausalLM.from_pretrained(folder / "hf", dtype="auto").state_dict()
+    assert all(torch.equal(hf[name], tensor) for name, tensor in later.items())
+    engine.destroy()
+    return results, weights
+
+
+@pytest.mark.parametrize("backend", ["archon:d1", "archon:d2", "archon:p2"])
+def test_save_in_background_is_of_the_moment_it_was_asked_for(model_path: str, tmp_path: Path, backend: str):
+    config = config_of(model_path)
+    expected, weights = run(_save_in_background, backend, config, tmp_path)[0]
+    got, version, loaded = run(load_and_continue, "archon:d1", config, tmp_path)[0]
+    assert version == 2
+    assert all(torch.equal(loaded[name], weights[name]) for name in weights)
+    for ours, wanted in zip(got, expected, strict=True):
+        assert ours["loss"] == pytest.approx(wanted["loss"], rel=1e-5)
+
+
+def _fail_in_background(rank: int, world_size: int, config: Any, backend: str, path: Path) -> str:
+    engine = make_archon(config, backend)
+    engine.save(dcp_meta(path))
+    if rank == world_size - 1:
+        import torch.distributed.checkpoint.filesystem as filesystem
+
+        def full_disk(*args: Any, **kwargs: Any) -> None:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        filesystem._write_files_from_queue = full_disk
+    engine.save(replace(dcp_meta(path), in_background=True))
+    train(engine, 1, backend, rank)
+    with pytest.raises(CheckpointError) as caught:
+        engine.finish_saves()
+    train(engine, 1, backend, rank)
+    engine.destroy()
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("backend", ["archon:d1", "archon:d2"])
+def test_save_in_background_disk_full_on_the_last_rank_raises_on_all_at_the_end(
+    model_path: str, tmp_path: Path, backend: str, monkeypatch: pytest.MonkeyPatch
+):
+    import torch.distributed.checkpoint.filesystem as filesystem
+
+    monkeypatch.setattr(filesystem, "_write_files_from_queue", filesystem._write_files_from_queue)  # put back after d1
+    messages = run(_fail_in_background, backend, config_of(model_path), tmp_path / "saved")
+    assert all("No space left" in message or "is full" in message for message in messages), messages
+    assert [entry.name for entry in tmp_path.iterdir()] == ["saved"]
+    assert (tmp_path / "saved" / ".metadata").is_file()
