@@ -81,8 +81,9 @@ def logits_and_gradients(
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Logits of the sequences, and the gradients of a loss by names of parameters."""
     model.zero_grad()
-    logits = logits_of(model, sequences)
-    loss(logits).backward()
+    with torch.enable_grad():  # the first use may be inside a check that needs none
+        logits = logits_of(model, sequences)
+        loss(logits).backward()
     return logits.detach(), {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
 
 
