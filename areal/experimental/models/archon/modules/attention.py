@@ -40,6 +40,8 @@ class Attention(nn.Module):
         self.wg = nn.Linear(hidden_size, gate_width, bias=False) if gate_width is not None else None
         self.out_norm = Norm(args.out_norm, out_width) if args.out_norm is not None else None
         self._fused: FusedLinears | None = None
+        is_plain = args.qk_norm is None and args.clip_qkv is None and args.query_temperature is None
+        self._turns_together = is_plain and args.gate != "query" and args.rope is not None
 
     def roles(self) -> Mapping[str, Role]:
         """See `roles`."""
@@ -67,22 +69,32 @@ class Attention(nn.Module):
     def forward(self, x_NE: Tensor, info: TokenInfo) -> Tensor:
         """`[N, E]`."""
         args = self.args
-        q, k, v = self._project(x_NE)
         gate = self._gate(x_NE)
-        if args.gate == "query":
-            q, gate = q.unflatten(-1, (-1, 2, args.head_dim)).unbind(-2)
+        if self._fused is not None and self._turns_together:
+            q, k, v = self._turn_together(self._fused, x_NE, info)
         else:
-            q = q.unflatten(-1, (-1, args.head_dim))
-        k = k.unflatten(-1, (-1, args.head_dim))
-        v = v.unflatten(-1, (-1, args.value_head_dim))
-        q, k = self._place(q, k, info)
-        y = info.context.attend(self.layer, q, k, v, args.score, self.sinks)
+            q, k, v = self._project(x_NE)
+            if args.gate == "query":
+                q, gate = q.unflatten(-1, (-1, 2, args.head_dim)).unbind(-2)
+            else:
+                q = q.unflatten(-1, (-1, args.head_dim))
+            q, k = self._place(q, k.unflatten(-1, (-1, args.head_dim)), info)
+        y = info.context.attend(self.layer, q, k, v.unflatten(-1, (-1, args.value_head_dim)), args.score, self.sinks)
         if args.value_scale != 1.0:
             y = y * args.value_scale
         if gate is not None:
             y = y * torch.sigmoid(gate)
         y = y.flatten(-2)
         return self.wo(y if self.out_norm is None else self.out_norm(y))
+
+    def _turn_together(self, fused: FusedLinears, x_NE: Tensor, info: TokenInfo) -> tuple[Tensor, Tensor, Tensor]:
+        """Rotated heads `[N, H, D]`, `[N, K, D]` and flat values: one rotation for all, decoding is bound by small kernels."""
+        assert self.args.rope is not None
+        width_q, width_k, width_v = fused.sizes
+        qk, v = fused(x_NE).split((width_q + width_k, width_v), dim=-1)
+        heads = rotate(qk.unflatten(-1, (-1, self.args.head_dim)), *info.ropes[self.args.rope], self.rope_style)
+        q, k = heads.split((self.args.num_heads, self.args.num_kv_heads), dim=1)
+        return q, k, v
 
     def _project(self, x_NE: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         if self._fused is not None:
