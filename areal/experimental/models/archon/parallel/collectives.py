@@ -78,6 +78,7 @@ def exchange_counts(counts: Tensor, group: ProcessGroup) -> Tensor:
 
 
 def _reduce_scatter(x: Tensor, group: ProcessGroup) -> Tensor:
+    _rows_of_rank(x, group)
     return _wait(_ops.reduce_scatter_tensor(x.contiguous(), "sum", group.size(), group.group_name))
 
 
@@ -89,8 +90,7 @@ def _all_to_all(
     x: Tensor, output_counts: list[int] | None, input_counts: list[int] | None, group: ProcessGroup
 ) -> Tensor:
     if output_counts is None or input_counts is None:
-        assert x.shape[0] % group.size() == 0, f"{x.shape[0]} rows among {group.size()} ranks"
-        output_counts = input_counts = [x.shape[0] // group.size()] * group.size()
+        output_counts = input_counts = [_rows_of_rank(x, group)] * group.size()
     return _wait(_ops.all_to_all_single(x.contiguous(), output_counts, input_counts, group.group_name))
 
 
@@ -99,8 +99,17 @@ def _wait(x: Tensor) -> Tensor:
 
 
 def _own(x: Tensor, group: ProcessGroup) -> Tensor:
-    assert x.shape[0] % group.size() == 0, f"{x.shape[0]} rows among {group.size()} ranks"
-    return x.chunk(group.size(), dim=0)[group.rank()].contiguous()
+    rows = _rows_of_rank(x, group)
+    return x.narrow(0, group.rank() * rows, rows).contiguous()
+
+
+def _rows_of_rank(x: Tensor, group: ProcessGroup) -> int:
+    if x.shape[0] % group.size():
+        raise ValueError(
+            f"expected a number of rows (tokens) divisible by the {group.size()} ranks of a group, got {x.shape[0]}; pad "
+            "micro-batches to a multiple of ArchonParallelDims.seq_len_divisor"
+        )
+    return x.shape[0] // group.size()
 
 
 class _Gather(torch.autograd.Function):

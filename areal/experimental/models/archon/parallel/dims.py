@@ -145,6 +145,11 @@ class ArchonParallelDims:
         """Whether experts are spread over ranks."""
         return self.ep > 1
 
+    @property
+    def etp_enabled(self) -> bool:
+        """Whether each expert is cut."""
+        return self.expert_tp > 1
+
     @cached_property
     def meshes(self) -> MeshViews:
         """The meshes; their creation is collective, and happens at the first use."""

@@ -147,6 +147,10 @@ def test_step_in_all_dimensions_on_eight_ranks_equals_that_of_one_process(schedu
     _check(DENSE_4, 8, {"pp": 2, "tp": 2, "dp_shard": 2}, schedule, num_batches=2)
 
 
+def test_step_with_experts_over_data_and_tensor_ranks_of_stages_equals_that_of_one_process() -> None:
+    _check(MOE_4, 8, {"pp": 2, "tp": 2, "dp_shard": 2, "ep": 4}, "Interleaved1F1B", num_batches=2)
+
+
 def test_step_of_a_pipeline_with_context_parallelism_equals_that_of_one_process() -> None:
     _check(DENSE_4, 4, {"pp": 2, "cp": 2}, "1F1B", num_batches=2)
 
