@@ -16,6 +16,7 @@ from areal.experimental.models.archon.model_args import (
     FeedForwardArgs,
     LayerArgs,
     MLAArgs,
+    MoEArgs,
 )
 from areal.experimental.models.archon.parallel.dims import ArchonParallelDims
 from areal.utils.errors import ConfigError
@@ -32,6 +33,7 @@ def check_layout(args: DecoderArgs, dims: ArchonParallelDims) -> None:
         for what, size, axis, ranks in _constraints(layer, dims):
             _divides(f"layer {index}: {what}", size, axis, ranks)
         _check_key_heads(index, layer, dims)
+        _check_activation(index, layer, dims)
 
 
 def _divides(what: str, size: int, axis: str, ranks: int) -> None:
@@ -67,4 +69,13 @@ def _check_key_heads(index: int, layer: LayerArgs, dims: ArchonParallelDims) -> 
         raise ConfigError(
             f"expected layer {index}: key-value heads of a tensor-parallel rank to divide cp or to be divisible by it, got "
             f"{local} = {layer.mixer.num_kv_heads}/{dims.tp} heads and cp = {dims.cp}; change cp"
+        )
+
+
+def _check_activation(index: int, layer: LayerArgs, dims: ArchonParallelDims) -> None:
+    """One trainable activation serves all experts, so that its gradient is no sum within the ranks of some of them."""
+    if isinstance(layer.ffn, MoEArgs) and layer.ffn.experts.activation == "xielu" and dims.ep_enabled:
+        raise ConfigError(
+            f"expected no trainable activation in experts with expert parallelism, got layer {index}: xielu and ep = "
+            f"{dims.ep}; use ep = 1"
         )

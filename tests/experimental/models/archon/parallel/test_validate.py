@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from areal.experimental.models.archon.model_args import DecoderArgs
+from areal.experimental.models.archon.model_args import DecoderArgs, MoEArgs
 from areal.experimental.models.archon.parallel.dims import ArchonParallelDims
 from areal.experimental.models.archon.parallel.validate import check_layout
 from areal.utils.errors import ConfigError
@@ -16,6 +16,11 @@ from tests.experimental.models.archon.parallel.cases import ATTENTION, DENSE, FF
 
 MANY_HEADS = replace(DENSE, layers=(replace(LAYER, mixer=replace(ATTENTION, num_heads=12, num_kv_heads=3)),))
 ODD_FFN = replace(DENSE, layers=(LAYER, replace(LAYER, ffn=replace(FFN, intermediate_size=9))))
+
+EXPERTS_LAYER = MOE.layers[1]
+assert isinstance(EXPERTS_LAYER.ffn, MoEArgs)
+XIELU = replace(EXPERTS_LAYER.ffn, experts=replace(EXPERTS_LAYER.ffn.experts, activation="xielu"))
+TRAINABLE_ACT = replace(MOE, layers=(LAYER, replace(EXPERTS_LAYER, ffn=XIELU)))
 
 
 @pytest.mark.parametrize(
@@ -28,6 +33,7 @@ ODD_FFN = replace(DENSE, layers=(LAYER, replace(LAYER, ffn=replace(FFN, intermed
         (ODD_FFN, {"tp": 2}, r"layer 1: width of the feed-forward to be divisible by tp = 2, got 9"),
         (MOE, {"ep": 8, "dp_shard": 8}, r"layer 1: experts to be divisible by ep = 8, got 4"),
         (MIXERS, {"cp": 8}, r"layer 0: value heads of the gated DeltaNet to be divisible by cp = 8, got 4"),
+        (TRAINABLE_ACT, {"ep": 2, "dp_shard": 2}, r"layer 1: xielu and ep = 2"),
         (TIED, {"pp": 2}, r"tie_word_embeddings=true and pp = 2"),
     ],
 )
