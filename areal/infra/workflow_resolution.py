@@ -1,6 +1,6 @@
 # Copyright 2026 The areal authors
 # SPDX-License-Identifier: Apache-2.0
-"""From what users hand in (instance, class, dotted path) to a workflow that runs a group, and to a filter.
+"""From what users hand in (instance, class, registered name, dotted path) to a workflow that runs a group, and to a filter.
 
 Used by the workflow executor. A group fails typed: its members are always awaited or cancelled, never left running.
 """
@@ -18,10 +18,13 @@ from areal.utils.dynamic_import import import_from_string
 from areal.utils.errors import ConfigError, InfraError, UserCodeError
 from areal.utils.logging import getLogger
 from areal.utils.workflow_context import WorkflowContext
+from areal.workflow.registry import find_workflow
 
 logger = getLogger("rollout")
 
-_FORMS = "a RolloutWorkflow instance, a RolloutWorkflow class with workflow_kwargs, or the dotted path of either"
+_FORMS = (
+    "a RolloutWorkflow instance, a RolloutWorkflow class with workflow_kwargs, or the name or dotted path of either"
+)
 
 
 def resolve_workflow(
@@ -36,7 +39,7 @@ def resolve_workflow(
     """
     if group_size < 1:
         raise ConfigError(f"group_size: expected at least 1, got {group_size}")
-    found = import_from_string(workflow) if isinstance(workflow, str) else workflow
+    found = find_workflow(workflow) if isinstance(workflow, str) else workflow
     if isinstance(found, type) and issubclass(found, RolloutWorkflow):
         if workflow_kwargs is None:
             raise ConfigError(

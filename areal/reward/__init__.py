@@ -7,6 +7,8 @@ from areal.utils.lazy import attach
 __getattr__, __dir__, __all__ = attach(
     __name__,
     {
+        "REWARDS": "areal.reward.registry",
+        "get_reward_fn": "areal.reward.registry",
         "MathVerifyWorker": "areal.reward.math_verify_worker",
         "get_math_verify_worker": "areal.reward.math_verify_worker",
         "gsm8k_reward_fn": "areal.reward.gsm8k",

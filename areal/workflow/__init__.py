@@ -4,4 +4,11 @@
 
 from areal.utils.lazy import attach
 
-__getattr__, __dir__, __all__ = attach(__name__, {"RLVRWorkflow": "areal.workflow.rlvr"})
+__getattr__, __dir__, __all__ = attach(
+    __name__,
+    {
+        "WORKFLOWS": "areal.workflow.registry",
+        "find_workflow": "areal.workflow.registry",
+        "RLVRWorkflow": "areal.workflow.rlvr",
+    },
+)

@@ -17,6 +17,7 @@ import torch
 from areal.api.io_struct import ModelRequest, ModelResponse, Outcome
 from areal.api.reward_api import AsyncRewardWrapper, RewardFn
 from areal.api.workflow_api import RolloutWorkflow
+from areal.reward.registry import get_reward_fn
 from areal.utils import perf_tracer, stats_tracker, workflow_context
 from areal.utils.dynamic_import import import_from_string
 from areal.utils.hf_utils import apply_chat_template, load_hf_tokenizer
@@ -44,7 +45,7 @@ def default_data_extract_prompt_fn(data: dict[str, Any]) -> Any:
 class RLVRWorkflow(RolloutWorkflow):
     """Generate once, reward once, return a trajectory of one sample.
 
-    `reward_fn`, `get_input_ids_fn` and `data_extract_prompt_fn` may be dotted paths. With `drop_truncated` a sample cut by
+    `reward_fn` may be a registered name; it, `get_input_ids_fn` and `data_extract_prompt_fn` may be dotted paths. With `drop_truncated` a sample cut by
     the length limit is rejected as `TRUNCATED` before its reward is computed, instead of being trained on.
     """
 
@@ -62,7 +63,7 @@ class RLVRWorkflow(RolloutWorkflow):
         self.gconfig = gconfig.new_with_stop_and_pad_token_ids(self.tokenizer).new(n_samples=1)
         self.enable_thinking = enable_thinking
         self.drop_truncated = drop_truncated
-        self._reward = AsyncRewardWrapper(_imported(reward_fn))
+        self._reward = AsyncRewardWrapper(get_reward_fn(reward_fn))
         self._get_input_ids = _imported(get_input_ids_fn)
         self._extract_prompt = _imported(data_extract_prompt_fn)
 

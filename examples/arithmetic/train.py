@@ -3,8 +3,9 @@
 """Teach a tiny model to show its work: SFT from scratch, then asynchronous GRPO (`make demo`; see the README here)."""
 
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from transformers import Qwen2Config
 
@@ -14,11 +15,13 @@ from areal.dataset import get_custom_dataset
 from areal.dataset.small_tokenizer import build_arithmetic_tokenizer
 from areal.utils.hf_utils import load_hf_tokenizer
 
-REWARD = "areal.reward.arithmetic.arithmetic_reward_fn"
+REWARD = "arithmetic"
 
 
 @dataclass
 class DemoConfig(GRPOConfig):
+    workflow: str = "rlvr"
+    workflow_kwargs: dict[str, Any] = field(default_factory=dict)
     train_reward_fn: str = REWARD
 
 
@@ -50,8 +53,9 @@ def main(argv: list[str]) -> None:
     kwargs = {"gconfig": config.gconfig, "tokenizer": config.tokenizer_path, "reward_fn": REWARD}
     with PPOTrainer(config, *data) as trainer:
         trainer.train(
-            workflow="areal.workflow.rlvr.RLVRWorkflow",
-            workflow_kwargs={**kwargs, "reward_fn": config.train_reward_fn},
+            workflow=config.workflow,
+            workflow_kwargs={**kwargs, **config.workflow_kwargs, "reward_fn": config.train_reward_fn},
+            eval_workflow="rlvr",
             eval_workflow_kwargs=kwargs,
         )
 
