@@ -1,6 +1,6 @@
 # Copyright 2026 The areal authors
 # SPDX-License-Identifier: Apache-2.0
-"""`areal archon list` and `areal archon check MODEL_TYPE`: which model families Archon runs, and the proof of one.
+"""`areal archon list | check | new`: which model families Archon runs, the proof of one, and one that does not exist yet.
 
 Loads torch and transformers only when an action runs.
 """
@@ -13,6 +13,8 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
+from areal.cli.archon_new import add_new
+
 
 def main(argv: Sequence[str]) -> int:
     """Run one action; 0 when all is well, 1 when a check failed, 2 (by `ConfigError`) for an unknown model type."""
@@ -20,6 +22,7 @@ def main(argv: Sequence[str]) -> int:
     actions = parser.add_subparsers(metavar="ACTION", required=True)
     _add_list(actions)
     _add_check(actions)
+    add_new(actions)
     args = parser.parse_args(list(argv))
     return args.run(args)
 

@@ -10,6 +10,7 @@ from typing import Any
 from areal.experimental.models.archon.base import UnsupportedConfig
 from areal.experimental.models.archon.hf_fields import HFFields
 from areal.experimental.models.archon.model_args import Activation, RopeArgs
+from areal.experimental.models.archon.modules.rope_frequencies import yarn_mscale
 
 _ACTIVATIONS: dict[str, Activation] = {
     "silu": "silu",
@@ -89,6 +90,29 @@ def rope_tables(hf: HFFields, head_dim: int, style: str = "half") -> dict[str, R
     return {
         kind: _rope_args(hf, table, head_dim, style, f"rope_parameters.{kind}") for kind, table in parameters.items()
     }
+
+
+def yarn_score_factor(hf: HFFields) -> float:
+    """What DeepSeek multiplies the scale of scores by under scaled rotary tables: mscale(factor, mscale_all_dim)²."""
+    table = hf("rope_parameters")
+    if table.get("rope_type", "default") == "default" or not table.get("mscale_all_dim"):
+        return 1.0
+    return yarn_mscale(table["factor"], table["mscale_all_dim"]) ** 2
+
+
+def expect_rope_kinds(tables: Mapping[str, RopeArgs], *kinds: str) -> None:
+    """Refuse rotary tables of other kinds than those that were proven for a family."""
+    for name, table in tables.items():
+        if table.kind not in kinds:
+            raise UnsupportedConfig(f"rope_parameters of {name}: rope_type", f"one of {', '.join(kinds)}", table.kind)
+
+
+def expect_whole_heads(tables: Mapping[str, RopeArgs]) -> None:
+    """Refuse tables that rotate a part of the heads, which the HF module of some families ignores."""
+    for name, table in tables.items():
+        if table.rotary_dim != table.head_dim:
+            share = table.rotary_dim / table.head_dim
+            raise UnsupportedConfig(f"rope_parameters of {name}: partial_rotary_factor", "absent or 1", share)
 
 
 def _rope_args(hf: HFFields, table: Mapping[str, Any], head_dim: int, style: str, field: str) -> RopeArgs:

@@ -18,7 +18,7 @@ from transformers import PreTrainedConfig
 from areal.experimental.models.archon.base import UnsupportedConfig
 
 # Names, token ids, labels, bookkeeping, and switches of outputs, caches and training losses that we make ourselves.
-_WITHOUT_INFLUENCE = frozenset(
+WITHOUT_INFLUENCE = frozenset(
     {
         "_name_or_path",
         "architectures",
@@ -111,6 +111,12 @@ class HFFields:
         if value not in allowed:
             raise UnsupportedConfig(name, " or ".join(map(repr, allowed)), value)
 
+    def expect_each(self, name: str, *allowed: Any) -> None:
+        """Read a list, such as one entry a layer, whose entries may only be values that the family computes."""
+        for value in self(name, None) or ():
+            if value not in allowed:
+                raise UnsupportedConfig(name, f"made of {', '.join(map(repr, allowed))}", value)
+
     def ignore(self, *names: str) -> None:
         """Declare fields of this family that do not influence the computation, whatever their value."""
         self._read.update(names)
@@ -118,9 +124,9 @@ class HFFields:
     def finish(self) -> None:
         """Refuse what nobody read and what is not at its default; of fields that the class does not have, what is not off."""
         for name, value in self._values.items():
-            if name in self._read or name in _WITHOUT_INFLUENCE:
+            if name in self._read or name in WITHOUT_INFLUENCE:
                 continue
-            if _is_dropout(name):
+            if is_dropout(name):
                 if value:
                     raise UnsupportedConfig(name, "0 (no dropout is computed; disable_dropout sets it)", value)
             elif name not in self._defaults:
@@ -130,7 +136,8 @@ class HFFields:
                 raise UnsupportedConfig(name, f"{default!r} (the {self.model_type} family does not read it)", value)
 
 
-def _is_dropout(name: str) -> bool:
+def is_dropout(name: str) -> bool:
+    """Whether a field holds a probability of dropping activations."""
     return "dropout" in name or name.endswith("_pdrop")
 
 

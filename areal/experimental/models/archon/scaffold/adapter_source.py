@@ -1,0 +1,86 @@
+# Copyright 2026 The areal authors
+# SPDX-License-Identifier: Apache-2.0
+"""Source of weight rules: the shared helpers where they say the same, single rules where they do not.
+
+Called by `source` only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import fields
+
+from areal.experimental.models.archon.weights import ops, rules
+from areal.experimental.models.archon.weights.ops import Chain, GroupedSplit, Op, Split
+from areal.experimental.models.archon.weights.rules import Rule
+
+_WHOLE: tuple[str, ...] = ("llama_rules", "olmo2_rules", "gemma2_rules", "glm_rules", "phi3_rules")
+_PARTS: tuple[str, ...] = ("base_rules", "pre_norm_rules", "attention_rules", "mla_rules", "ffn_rules")
+_MOE: tuple[str, ...] = ("deepseek_moe_rules", "moe_rules")
+
+
+def rule_lines(found: Sequence[Rule], archon: str) -> tuple[list[str], list[str]]:
+    """Lines of the tuple of rules, and the imports they need."""
+    left = [_comparable(rule) for rule in found]
+    lines: list[str] = []
+    helpers: set[str] = set()
+    for name, helper in _helpers():
+        offered = {_comparable(rule) for rule in helper()}
+        covered = [rule for rule in left if rule in offered]
+        clash = [r for r in left if r not in offered and any(set(r.ours) & set(o.ours) for o in offered)]
+        needed = len(left) // 2 if name in _WHOLE else 2
+        if len(covered) >= max(needed, 2) and not clash:
+            lines.append(f"*{name}()")
+            helpers.add(name)
+            left = [rule for rule in left if rule not in covered]
+    singles = [_single(rule) for rule in left]
+    used_ops = sorted({op for rule in left if rule.op is not None for op in _op_names(rule.op)})
+    helpers |= {line.partition("(")[0] for line in singles}
+    imports = [
+        f"from {archon}.weights.adapter import StateDictAdapter",
+        f"from {archon}.weights.rules import {', '.join(sorted({*helpers, 'Rule'}))}",
+    ]
+    if used_ops and any("Split(dim=0)" not in line or True for line in singles):
+        wanted = [name for name in used_ops if any(f"{name}(" in line for line in singles)]
+        if wanted:
+            imports.insert(1, f"from {archon}.weights.ops import {', '.join(wanted)}")
+    return [*singles, *lines], imports
+
+
+def _helpers() -> Iterator[tuple[str, Callable[[], tuple[Rule, ...]]]]:
+    for name in (*_WHOLE, *_PARTS, *_MOE):
+        yield name, vars(rules)[name]
+
+
+def _comparable(rule: Rule) -> Rule:
+    return rule
+
+
+def _single(rule: Rule) -> str:
+    hf = rule.hf[0]
+    if len(rule.ours) == 1:
+        op = "" if rule.op is None else f", {_op_source(rule.op)}"
+        return f'rename("{rule.ours[0]}", "{hf}"{op})'
+    ours = ", ".join(f'"{name}"' for name in rule.ours)
+    op = "" if rule.op == Split() else f", {_op_source(rule.op)}"
+    return f'split(({ours}), "{hf}"{op})'
+
+
+def _op_source(op: Op | None) -> str:
+    assert op is not None
+    if isinstance(op, Chain):
+        return f"Chain(({', '.join(_op_source(part) for part in op.ops)},))"
+    if isinstance(op, GroupedSplit):
+        return "GroupedSplit(self.num_kv_heads)"
+    parts = [f"{f.name}={op.__dict__[f.name]!r}" for f in fields(op)]  # type: ignore[arg-type]
+    return f"{type(op).__name__}({', '.join(parts)})"
+
+
+def _op_names(op: Op) -> Iterator[str]:
+    yield type(op).__name__
+    if isinstance(op, Chain):
+        for part in op.ops:
+            yield from _op_names(part)
+
+
+__all__ = ["ops", "rule_lines"]

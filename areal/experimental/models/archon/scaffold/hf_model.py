@@ -1,0 +1,158 @@
+# Copyright 2026 The areal authors
+# SPDX-License-Identifier: Apache-2.0
+"""Tiny random HF models whose inner values can be read: every module call and every attention call of one forward pass.
+
+The oracle of the scaffolder. The attention function registered here computes what the model's own eager function does and
+writes down its operands, so that positions, scales, masks and sinks are observed, not guessed.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
+from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS, eager_mask
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+from transformers.models.llama.modeling_llama import eager_attention_forward
+
+PROBE = "areal_scaffold_probe"
+NUM_TOKENS = 24
+NOISE = 0.2
+"""Standard deviation added to every parameter: default ones and zeros would hide offsets, biases and roles."""
+
+
+@dataclass
+class Call:
+    """One call of a module. `x` and `y` are its first tensor argument and result."""
+
+    name: str
+    module: nn.Module
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    x: Tensor
+    y: Tensor
+    result: Any
+
+
+@dataclass
+class Attend:
+    """One call of the attention function; q, k, v are `[batch, heads, T, width]`, out `[batch, T, heads, width]`."""
+
+    module: nn.Module
+    q: Tensor
+    k: Tensor
+    v: Tensor
+    mask: Tensor | None
+    out: Tensor
+    options: dict[str, Any]
+
+
+@dataclass
+class Trace:
+    """Everything observed in one forward pass of `model` over `tokens` `[1, T]`."""
+
+    model: PreTrainedModel
+    tokens: Tensor
+    logits: Tensor | None = None
+    calls: list[Call] = field(default_factory=list)
+    attends: list[Attend] = field(default_factory=list)
+
+    def calls_of(self, name: str) -> list[Call]:
+        """The calls of the module with this path."""
+        return [call for call in self.calls if call.name == name]
+
+    def under(self, prefix: str) -> list[Call]:
+        """The calls of modules below a path, in order of their end."""
+        return [call for call in self.calls if call.name.startswith(prefix + ".")]
+
+
+_recorders: list[list[Attend]] = []
+
+
+def build(config: PreTrainedConfig, seed: int) -> PreTrainedModel:
+    """A random fp32 model in eval mode whose every parameter and stored buffer differs from its initial value."""
+    torch.manual_seed(seed)
+    model = AutoModelForCausalLM.from_config(config, attn_implementation=PROBE, dtype=torch.float32).eval()
+    stored = model.state_dict(keep_vars=True)
+    seen: set[int] = set()
+    with torch.no_grad():
+        for tensor in stored.values():
+            if tensor.is_floating_point() and id(tensor) not in seen:
+                seen.add(id(tensor))
+                tensor.add_(torch.randn_like(tensor) * NOISE)
+    return model
+
+
+def random_tokens(config: PreTrainedConfig, seed: int, num_tokens: int = NUM_TOKENS) -> Tensor:
+    """Token ids `[1, T]` that avoid the lowest ids, where special tokens live."""
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randint(4, config.get_text_config().vocab_size, (1, num_tokens), generator=generator)
+
+
+def trace(model: PreTrainedModel, tokens: Tensor) -> Trace:
+    """Run the model once and write everything down."""
+    record = Trace(model, tokens)
+    handles = [
+        module.register_forward_hook(_hook(record, name), with_kwargs=True)
+        for name, module in model.named_modules()
+        if name
+    ]
+    try:
+        with torch.no_grad(), _recording(record.attends):
+            record.logits = logits_of(model, tokens)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return record
+
+
+def logits_of(model: PreTrainedModel, tokens: Tensor) -> Tensor:
+    """Logits `[1, T, V]`, without a cache."""
+    return model(input_ids=tokens, use_cache=False).logits
+
+
+def _hook(record: Trace, name: str) -> Callable[..., None]:
+    def write(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> None:
+        x, y = _first_tensor([*args, *kwargs.values()]), _first_tensor([result])
+        if x is not None and y is not None:
+            record.calls.append(Call(name, module, args, kwargs, x, y, result))
+
+    return write
+
+
+def _first_tensor(values: list[Any]) -> Tensor | None:
+    for value in values:
+        if isinstance(value, Tensor):
+            return value
+        if isinstance(value, tuple | list) and (found := _first_tensor(list(value))) is not None:
+            return found
+    return None
+
+
+@contextmanager
+def _recording(attends: list[Attend]) -> Iterator[None]:
+    _recorders.append(attends)
+    try:
+        yield
+    finally:
+        _recorders.pop()
+
+
+def _probe(
+    module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, **options: Any
+) -> tuple[Tensor, Tensor | None]:
+    eager = vars(sys.modules[type(module).__module__]).get("eager_attention_forward", eager_attention_forward)
+    out, weights = eager(module, query, key, value, attention_mask, **options)
+    if _recorders:
+        _recorders[-1].append(Attend(module, query, key, value, attention_mask, out, dict(options)))
+    return out, weights
+
+
+ALL_ATTENTION_FUNCTIONS.register(PROBE, _probe)
+ALL_MASK_ATTENTION_FUNCTIONS.register(PROBE, eager_mask)

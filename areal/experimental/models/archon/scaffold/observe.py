@@ -1,0 +1,268 @@
+# Copyright 2026 The areal authors
+# SPDX-License-Identifier: Apache-2.0
+"""Describes one tiny HF model in our vocabulary: its `DecoderArgs`, and the value of each of our parameters.
+
+Nothing here knows families or config fields; `sensitivity` repeats it over many configs and `explain` relates the two.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedConfig
+
+from areal.experimental.models.archon.model_args import (
+    DecoderArgs,
+    EmbeddingArgs,
+    HeadArgs,
+    LayerArgs,
+    NormArgs,
+    RopeArgs,
+)
+from areal.experimental.models.archon.scaffold.attention import FittedAttention, MixerTrace, fit_attention
+from areal.experimental.models.archon.scaffold.dataflow import is_multiple, is_norm_like, mismatch, ratio, rows, same
+from areal.experimental.models.archon.scaffold.feed_forward import FittedFeedForward, fit_feed_forward
+from areal.experimental.models.archon.scaffold.findings import Refused, Unexplained
+from areal.experimental.models.archon.scaffold.hf_model import Attend, Call, Trace
+from areal.experimental.models.archon.scaffold.layout import Branch, LayoutSolver
+from areal.experimental.models.archon.scaffold.mla import FittedMLA, fit_mla, is_latent
+from areal.experimental.models.archon.scaffold.moe import FittedMoE, fit_moe, has_experts
+from areal.experimental.models.archon.scaffold.norms import FittedNorm, fit_norm
+
+
+@dataclass(frozen=True)
+class Observation:
+    """A model in our vocabulary. `tensors` are by our names; `unknown_tables`: ropes that `rope_tables` does not derive."""
+
+    args: DecoderArgs
+    tensors: Mapping[str, Tensor]
+    embedding_name: str
+    layers_name: str
+
+
+class Observer:
+    """Observes one trace."""
+
+    def __init__(self, trace: Trace) -> None:
+        self.trace = trace
+        self.config: PreTrainedConfig = trace.model.config.get_text_config()
+        self.known_eps = tuple(
+            float(v)
+            for v in self.config.to_dict().values()
+            if isinstance(v, float | int) and not isinstance(v, bool) and 0 < v < 1
+        )
+        self.tensors: dict[str, Tensor] = {}
+        self.ropes: dict[str, RopeArgs] = {}
+
+    def observe(self) -> Observation:
+        """Everything; `Refused` or `Unexplained` at the first part that is not ours."""
+        name, calls = self._layer_calls()
+        embedding = self._embedding(rows(calls[0].x))
+        layers = tuple(self._layer(i, call) for i, call in enumerate(calls))
+        final_norm, head, is_tied = self._head(rows(calls[-1].y))
+        args = DecoderArgs(
+            vocab_size=int(self.trace.logits.shape[-1]),  # type: ignore[union-attr]
+            hidden_size=calls[0].x.shape[-1],
+            layers=layers,
+            final_norm=final_norm,
+            max_positions=self.config.max_position_embeddings,
+            ropes=self.ropes,
+            embedding=embedding,
+            head=head,
+            tie_embeddings=is_tied,
+        )
+        return Observation(args, self.tensors, self._embedding_call().name, name)
+
+    def _layer_calls(self) -> tuple[str, list[Call]]:
+        """The path of the list of blocks and one call of each, in order."""
+        depth = self.config.num_hidden_layers
+        for name, module in self.trace.model.named_modules():
+            if not isinstance(module, nn.ModuleList) or len(module) != depth:
+                continue
+            calls = [self.trace.calls_of(f"{name}.{i}") for i in range(depth)]
+            if not all(calls) or name.count(".layers.") > 0:
+                continue
+            if any(len(found) > 1 for found in calls):
+                raise Refused(f"its blocks ({name}) run {len(calls[0])} times in one pass; Archon's run once")
+            return name, [found[0] for found in calls]
+        raise Refused("it has no list of num_hidden_layers blocks that run in one pass")
+
+    def _embedding_call(self) -> Call:
+        embedding = self.trace.model.get_input_embeddings()
+        for call in self.trace.calls:
+            if call.module is embedding:
+                return call
+        raise Refused("its token embedding does not run")
+
+    def _embedding(self, x: Tensor) -> EmbeddingArgs:
+        call = self._embedding_call()
+        self.tensors["tok_embeddings.weight"] = call.module.get_parameter("weight").detach()
+        table = rows(torch.nn.functional.embedding(self.trace.tokens, self.tensors["tok_embeddings.weight"]))
+        norm: FittedNorm | None = None
+        for other in self.trace.calls:
+            if same(rows(other.y), x) and not same(rows(other.x), x) and is_norm_like(other):
+                norm = fit_norm(other.module, other.name, x.shape[-1], self.known_eps)
+                x = rows(other.x)
+                break
+        if x.shape != table.shape or not is_multiple(x, table):
+            what = "the first block reads something else than a multiple of the embeddings (learned positions? more inputs?)"
+            error = mismatch(table * ratio(x, table), x) if x.shape == table.shape else float("inf")
+            raise Unexplained(call.name, what, {"scaled embedding": error})
+        scale = ratio(x, table)
+        if norm is not None:
+            self._keep("embedding_norm", norm)
+        return EmbeddingArgs(scale=_clean(scale), norm=None if norm is None else norm.args)
+
+    def _head(self, x: Tensor) -> tuple[NormArgs, HeadArgs, bool]:
+        module = self.trace.model.get_output_embeddings()
+        call = next((c for c in self.trace.calls if c.module is module), None)
+        if call is None or not isinstance(module, nn.Linear):
+            raise Refused("it has no linear language-model head that runs")
+        norm = next(
+            (
+                c
+                for c in self.trace.calls
+                if same(rows(c.x), x) and is_multiple(rows(call.x), rows(c.y)) and c.module is not module
+            ),
+            None,
+        )
+        if norm is None:
+            raise Unexplained(call.name, "the head does not read a normalisation of the last block's output")
+        fitted = fit_norm(norm.module, norm.name, x.shape[-1], self.known_eps)
+        self._keep("norm", fitted)
+        logits = rows(self.trace.logits)  # type: ignore[arg-type]
+        plain = torch.nn.functional.linear(rows(norm.y), module.weight.detach())
+        scale_before = ratio(rows(call.x), rows(norm.y))
+        bias = None if module.bias is None else module.bias.detach()
+        if bias is not None and abs(scale_before - 1.0) > 1e-5:
+            raise Unexplained(call.name, "the head has a bias and a scaled input")
+        raw = plain if bias is None else plain + bias
+        scale, softcap = _fit_caps(call.name, raw, logits)
+        is_tied = module.weight is self.trace.model.get_input_embeddings().weight
+        if not is_tied:
+            self.tensors["output.weight"] = module.weight.detach()
+        if bias is not None:
+            if is_tied:
+                raise Unexplained(call.name, "the head is tied to the embedding and has a bias")
+            self.tensors["output.bias"] = bias
+        return fitted.args, HeadArgs(bias=bias is not None, scale=scale, softcap=softcap), is_tied
+
+    def _layer(self, i: int, call: Call) -> LayerArgs:
+        mixer_call, attend = self._mixer(call)
+        feeds = self._feeds(call, mixer_call)
+        ffn = Branch(tuple(f.name for f in feeds), *_endpoints(feeds))
+        layout = LayoutSolver(self.trace, call, Branch((mixer_call.name,), mixer_call.x, mixer_call.y), ffn).solve()
+        norms = {role: self._norm(f"layers.{i}.{role}", norm) for role, norm in layout.norms.items()}
+        mixer = self._fit_mixer(i, mixer_call, attend)
+        inside = [c for c in self.trace.under(call.name) if any(_is_in(c.name, name) for name in ffn.names)]
+        fed = self._fit_ffn(i, call, feeds, inside, ffn)
+        return LayerArgs(
+            mixer=mixer.args, ffn=fed.args, parallel=layout.parallel, residual_scale=layout.residual_scale, **norms
+        )
+
+    def _mixer(self, layer: Call) -> tuple[Call, Attend]:
+        """The direct child of a block that calls attention."""
+        attends = [a for a in self.trace.attends if any(a.module is c.module for c in self.trace.under(layer.name))]
+        if len(attends) != 1:
+            children = {type(module).__name__ for module in layer.module.children()}
+            raise Unexplained(
+                layer.name,
+                f"calls transformers' attention function {len(attends)} times, expected once (children: {', '.join(sorted(children))})",
+            )
+        path = next(c.name for c in self.trace.calls if c.module is attends[0].module)
+        child = ".".join(path.split(".")[: layer.name.count(".") + 2])
+        return self.trace.calls_of(child)[0], attends[0]
+
+    def _feeds(self, layer: Call, mixer: Call) -> list[Call]:
+        """The direct children with matrices that are not the mixer."""
+        depth = layer.name.count(".") + 1
+        found = [
+            c
+            for c in self.trace.under(layer.name)
+            if c.name.count(".") == depth and c.name != mixer.name and any(p.ndim > 1 for p in c.module.parameters())
+        ]
+        if not found:
+            raise Unexplained(layer.name, "has no child with matrices besides its mixer")
+        return found
+
+    def _fit_mixer(self, i: int, call: Call, attend: Attend) -> FittedAttention | FittedMLA:
+        kinds = self.config.to_dict().get("layer_types") or []
+        kind = kinds[i] if i < len(kinds) else ""
+        inside = self.trace.under(call.name)
+        mixer = MixerTrace(call.name, inside, attend, rows(call.x), rows(call.y), self.config, kind, self.known_eps)
+        fitted = fit_mla(mixer) if is_latent(mixer) else fit_attention(mixer)
+        if fitted.args.rope is not None and fitted.table is not None:
+            known = self.ropes.setdefault(fitted.args.rope, fitted.table)
+            if known != fitted.table:
+                raise Unexplained(call.name, f"rotates by {fitted.table}, another layer by {known}")
+        self.tensors |= {f"layers.{i}.attention.{name}": t for name, t in fitted.weights.items()}
+        return fitted
+
+    def _fit_ffn(
+        self, i: int, layer: Call, feeds: list[Call], inside: list[Call], ffn: Branch
+    ) -> FittedFeedForward | FittedMoE:
+        where = feeds[0].name if len(feeds) == 1 else layer.name
+        fitted: FittedFeedForward | FittedMoE
+        if has_experts(feeds):
+            fitted = fit_moe(where, inside, rows(ffn.x), rows(ffn.y), self.known_eps, self.config)
+            prefix = f"layers.{i}.moe."
+        else:
+            fitted = fit_feed_forward(inside, where, ffn.x, ffn.y, self.known_eps)
+            prefix = f"layers.{i}.feed_forward."
+        self.tensors |= {prefix + name: t for name, t in fitted.weights.items()}
+        return fitted
+
+    def _norm(self, name: str, call: Call | None) -> NormArgs | None:
+        if call is None:
+            return None
+        fitted = fit_norm(call.module, call.name, call.x.shape[-1], self.known_eps)
+        self._keep(name, fitted)
+        return fitted.args
+
+    def _keep(self, name: str, norm: FittedNorm) -> None:
+        self.tensors |= {f"{name}.{part}": t for part, t in norm.weights.items()}
+
+
+def _endpoints(feeds: list[Call]) -> tuple[Tensor, Tensor]:
+    """Input and output of the feed-forward: of one child, of children in a row, or the sum of children side by side."""
+    x = rows(feeds[0].x)
+    side_by_side = all(same(rows(feed.x), x) and feed.y.numel() == x.numel() for feed in feeds)
+    if len(feeds) > 1 and side_by_side:
+        return x, torch.stack([rows(feed.y) for feed in feeds]).sum(0)
+    return x, rows(feeds[-1].y)
+
+
+def _is_in(name: str, parent: str) -> bool:
+    return name == parent or name.startswith(parent + ".")
+
+
+def _clean(scale: float) -> float:
+    return 1.0 if abs(scale - 1.0) < 1e-5 else scale
+
+
+def _fit_caps(where: str, raw: Tensor, logits: Tensor) -> tuple[float, float | None]:
+    """Scale and soft cap in logits = cap(scale · raw)."""
+    if is_multiple(logits, raw):
+        return _clean(ratio(logits, raw)), None
+    order = raw.abs().flatten().argsort()
+    small = order[raw.abs().flatten()[order] > 1e-4 * raw.abs().max()][:16]
+    scale = ratio(logits.flatten()[small], raw.flatten()[small])
+    scale = 1.0 if abs(scale - 1.0) < 1e-3 else scale
+    low, high = float(logits.abs().max()), 1e5
+    worst = int(raw.abs().flatten().argmax())
+    target, at = float(logits.flatten()[worst].abs()), float(raw.flatten()[worst].abs()) * scale
+    for _ in range(200):
+        middle = (low * high) ** 0.5
+        value = middle * torch.tanh(torch.tensor(at / middle, dtype=torch.float64)).item()
+        low, high = (middle, high) if value < target else (low, middle)
+    cap = (low * high) ** 0.5
+    cap = round(cap, 3) if abs(cap - round(cap, 3)) < 1e-3 * cap else cap
+    error = mismatch(torch.tanh(raw * scale / cap) * cap, logits)
+    if error > 1e-4:
+        raise Unexplained(
+            where, "logits are neither a multiple nor a soft cap of the head's product", {"soft cap": error}
+        )
+    return _clean(scale), cap

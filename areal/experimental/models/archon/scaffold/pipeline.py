@@ -1,0 +1,201 @@
+# Copyright 2026 The areal authors
+# SPDX-License-Identifier: Apache-2.0
+"""The whole of `areal archon new`: tiny config, study, relation, rules, source, proof. Writes nothing outside `workspace`.
+
+Coordinates the other modules, none of which knows it; `install` moves the result into the tree.
+"""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+from torch import nn
+from transformers import PreTrainedConfig
+from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+
+from areal.experimental.models.archon.scaffold.findings import Ambiguous, Refused, Unexplained
+from areal.experimental.models.archon.scaffold.hf_model import build, random_tokens, trace
+from areal.experimental.models.archon.scaffold.relate import Family, relate
+from areal.experimental.models.archon.scaffold.rope_study import study_ropes
+from areal.experimental.models.archon.scaffold.sensitivity import Sample, Study
+from areal.experimental.models.archon.scaffold.source import FamilySource, Names
+from areal.experimental.models.archon.scaffold.tiny_config import BUILD_ERRORS, changed, depth_field, find_tiny
+from areal.experimental.models.archon.scaffold.uniqueness import ambiguities
+from areal.experimental.models.archon.scaffold.weight_rules import infer_rules
+from areal.experimental.models.archon.weights.rules import Rule
+
+SEEDS = (0, 1, 2)
+MAX_VARIANTS = 10
+MAX_SOURCE_LINES = 90
+logger = logging.getLogger(__name__)
+
+
+@dataclass
+class Discovery:
+    """What was found out about a model type."""
+
+    names: Names
+    study: Study
+    family: Family
+    variants: dict[str, dict[str, Any]] = field(default_factory=dict)
+    separation: dict[str, float] = field(default_factory=dict)
+
+    def refused_values(self) -> list[tuple[str, Any]]:
+        """Values of fields that nothing read and that must be refused: those of frozen fields."""
+        frozen = self.family.expected.keys() | self.family.expected_each.keys()
+        unique = {repr(pair): pair for pair in self.family.refused if pair[0] in frozen and pair[1] is not None}
+        return list(unique.values())[:MAX_VARIANTS]
+
+    def files(self) -> dict[str, str]:
+        """The package as text."""
+        return FamilySource(self.names, self.family).files()
+
+
+def discover(model_type: str, name: str, home: str, progress: Callable[[str], None]) -> Discovery:
+    """Find out what a model type computes; `Refused` or `Unexplained` when it is not ours."""
+    torch.set_num_threads(1)  # tiny tensors: threads only cost
+    config_class = config_class_of(model_type)
+    progress(f"tiny model of {model_type}")
+    base = _tiny(config_class)
+    model = build(base, SEEDS[0])
+    study = Study(base, type(model), SEEDS[0])
+    try:
+        study.run()
+    except Unexplained as error:
+        error.details |= _source_of(model, error.where)
+        raise
+    progress(f"{len(study.samples)} configs observed, {len(study.fields)} fields tried")
+    kinds, failed = study_ropes(study)
+    for seed in SEEDS[1:]:
+        study.samples.append(study.sample(base, {}, seed))
+    held_out = _held_out(study)
+    seeds = [s for s in study.samples if not s.changes]
+    ambiguous, separation = ambiguities([*seeds, *held_out.values()])
+    if ambiguous:
+        raise Ambiguous(ambiguous)
+    family = relate(study, _rules(study.samples), kinds, failed)
+    names = names_of(model_type, name, home, config_class, type(model))
+    variants = {label: sample.values for label, sample in (held_out | _switched(study)).items()}
+    if family.rope is not None and family.rope.whole_heads:
+        ignored = [label for label in variants if label.startswith("rope_parameters=") and label.endswith("share")]
+        family.refused += [("rope_parameters", variants.pop(label)["rope_parameters"]) for label in ignored]
+        family.expected["rope_parameters"] = []
+    return Discovery(names, study, family, variants, separation)
+
+
+def _held_out(study: Study) -> dict[str, Sample]:
+    """Second configs: many fields changed at once, which no expression was fitted on."""
+    found: dict[str, Sample] = {}
+    singles = [s for s in study.samples if len(s.changes) == 1 and "rope_parameters" not in s.changes]
+    for label, order in (("second config", singles), ("third config", singles[::-1])):
+        config, changes, sample = study.base, {}, None
+        for single in order:
+            ((name, value),) = single.changes.items()
+            if name in changes or name == depth_field(study.base):
+                continue
+            try:
+                sample = study.sample(changed(config, **{name: value}), {**changes, name: value}, SEEDS[1])
+            except (Unexplained, Refused, *BUILD_ERRORS):
+                continue
+            config, changes = sample.config, {**changes, name: value}
+        if sample is not None:
+            found[label] = study.sample(config, changes, SEEDS[2])
+    return found
+
+
+def _switched(study: Study) -> dict[str, Sample]:
+    """One observed config for each switch, for the generated tests."""
+    found: dict[str, Sample] = {}
+    for sample in study.samples:
+        if len(sample.changes) == 1:
+            ((name, value),) = sample.changes.items()
+            if isinstance(value, bool | str | list) or value is None:
+                found.setdefault(f"{name}={value}"[:60], sample)
+    return dict(list(found.items())[:MAX_VARIANTS])
+
+
+def _source_of(model: nn.Module, where: str) -> dict[str, Any]:
+    """File, lines and text of the HF class whose computation was not explained."""
+    module = dict(model.named_modules()).get(where)
+    if module is None:
+        return {}
+    lines, first = inspect.getsourcelines(type(module))
+    file = Path(inspect.getsourcefile(type(module)) or "").name
+    return {"class": type(module).__name__, "source": f"{file}:{first}", "code": "".join(lines[:MAX_SOURCE_LINES])}
+
+
+def config_class_of(model_type: str) -> type[PreTrainedConfig]:
+    """The config class of a causal decoder; `Refused` for other kinds of models."""
+    if model_type not in CONFIG_MAPPING:
+        raise Refused(f"transformers has no model type {model_type!r}")
+    config_class = CONFIG_MAPPING[model_type]
+    if model_type not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
+        raise Refused(f"transformers has no causal language model of type {model_type!r}")
+    try:
+        config = config_class()
+        text = config.get_text_config()
+    except BUILD_ERRORS as error:
+        raise Refused(f"its config has no default: {error}") from error
+    if config.is_encoder_decoder:
+        raise Refused("it is an encoder-decoder; Archon runs decoders only")
+    if text.model_type != model_type:
+        raise Refused(f"it is a multimodal model; its text model is of type {text.model_type!r}")
+    return config_class
+
+
+def names_of(model_type: str, name: str, home: str, config_class: type[PreTrainedConfig], model_class: type) -> Names:
+    """What the parts of the package are called."""
+    prefix = "".join(part.capitalize() for part in name.split("_"))
+    title = model_class.__name__.removesuffix("ForCausalLM").removesuffix("LMHeadModel")
+    return Names(
+        name=name,
+        prefix=prefix,
+        title=title,
+        model_type=model_type,
+        config_class=config_class.__name__,
+        architecture=model_class.__name__,
+        home=home,
+    )
+
+
+def _tiny(config_class: type[PreTrainedConfig]) -> PreTrainedConfig:
+    def works(config: PreTrainedConfig) -> Any:
+        return trace(build(config, SEEDS[0]), random_tokens(config, SEEDS[0]))
+
+    try:
+        return find_tiny(config_class, works, {})
+    except BUILD_ERRORS as error:
+        message = str(error).strip().splitlines()
+        raise Refused(
+            f"no tiny model of it could be built: {type(error).__name__}: {message[-1] if message else ''}"
+        ) from error
+
+
+def _rules(samples: list[Sample]) -> list[Rule]:
+    """Rules of the checkpoints of all samples that differ in their tensors, and of the layout in memory."""
+    found: dict[Rule, None] = {}
+    seen: set[frozenset[str]] = set()
+    in_memory: dict[Rule, None] = {}
+    for sample in samples:
+        names = frozenset(sample.observation.tensors)
+        if names in seen:
+            continue
+        seen.add(names)
+        model = build(sample.config, SEEDS[0])
+        with tempfile.TemporaryDirectory(prefix="areal-archon-new-") as folder:
+            model.save_pretrained(folder)
+            disk = {n: t for path in sorted(Path(folder).glob("*.safetensors")) for n, t in load_file(path).items()}
+        tensors, layers_name = sample.observation.tensors, sample.observation.layers_name
+        found |= dict.fromkeys(infer_rules(tensors, disk, layers_name))
+        memory = {name: t.detach() for name, t in model.state_dict().items()}
+        in_memory |= dict.fromkeys(infer_rules(tensors, memory, layers_name))
+    return [*found, *(rule for rule in in_memory if rule not in found)]

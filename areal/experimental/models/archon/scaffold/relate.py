@@ -1,0 +1,251 @@
+# Copyright 2026 The areal authors
+# SPDX-License-Identifier: Apache-2.0
+"""Turns a study into a description of the family: every option as an expression, every field read, refused or without influence.
+
+Called by `pipeline`; what it returns is all that `source` needs.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from transformers.activations import ACT2FN
+
+from areal.experimental.models.archon.base import UnsupportedConfig
+from areal.experimental.models.archon.hf_config import decoder_fields, head_fields, rope_tables
+from areal.experimental.models.archon.hf_fields import HFFields
+from areal.experimental.models.archon.model_args import AttentionArgs, LayerArgs, MLAArgs, RopeArgs
+from areal.experimental.models.archon.scaffold.explain import Choice, Leaf, Node, Struct, explain
+from areal.experimental.models.archon.scaffold.findings import Unexplained
+from areal.experimental.models.archon.scaffold.sensitivity import FieldStudy, Sample, Study
+from areal.experimental.models.archon.scaffold.terms import Point, Term, Terms
+from areal.experimental.models.archon.scaffold.tiny_config import depth_field
+from areal.experimental.models.archon.weights.rules import Rule
+
+HEADS = ("num_heads", "num_kv_heads", "head_dim", "value_head_dim")
+_BY_DECODER_FIELDS = ("vocab_size", "hidden_size", "max_positions", "tie_embeddings")
+_READ_BY_HELPERS = {
+    "decoder_fields": {
+        "vocab_size",
+        "hidden_size",
+        "max_position_embeddings",
+        "tie_word_embeddings",
+        "initializer_range",
+    },
+    "head_fields": {"num_attention_heads", "num_key_value_heads", "head_dim", "hidden_size"},
+    "ropes": {"rope_parameters", "max_position_embeddings", "original_max_position_embeddings"},
+}
+
+
+@dataclass
+class RopeDescription:
+    """How `ropes` is computed: width of the head, style, rotating width (None: as `rope_tables` says), proven kinds.
+
+    whole_heads: HF ignores a share of the head that rotates, so that one is refused.
+    """
+
+    head_dim: Node
+    style: Node
+    rotary_dim: Node | None
+    kinds: tuple[str, ...] | None
+    whole_heads: bool = False
+
+
+@dataclass
+class Family:
+    """Everything about a family that is not its name."""
+
+    model_fields: dict[str, Node]
+    uses_decoder_fields: bool
+    uses_head_fields: bool
+    layer: Node
+    depth: str
+    rope: RopeDescription | None
+    rules: list[Rule]
+    expected: dict[str, list[Any]] = field(default_factory=dict)
+    expected_each: dict[str, list[Any]] = field(default_factory=dict)
+    tied: dict[str, str] = field(default_factory=dict)
+    ignored: list[str] = field(default_factory=list)
+    refused: list[tuple[str, Any]] = field(default_factory=list)
+
+
+def relate(study: Study, rules: list[Rule], rope_kinds: Sequence[str], failed_rope_kinds: Sequence[str]) -> Family:
+    """The family; `Unexplained` when an option follows from no field."""
+    samples = study.samples
+    points = [Point(s.values, HFFields(s.config), None) for s in samples]
+    layer_points = [
+        Point(p.fields, p.hf, i) for p, s in zip(points, samples) for i in range(len(s.observation.args.layers))
+    ]
+    layers = [layer for s in samples for layer in s.observation.args.layers]
+    usual_heads = _heads_are_usual(layer_points, layers)
+    extra = []
+    if usual_heads:
+        extra.append(Term('heads["head_dim"]', tuple(head_fields(p.hf)["head_dim"] for p in layer_points), 0))
+    layer_terms = Terms(layer_points, extra)
+    terms = Terms(points)
+    layer = explain("layer", layer_terms, range(len(layers)), layers)
+    usual_fields = all(_decoder_fields_agree(p, s) for p, s in zip(points, samples))
+    family = Family(
+        model_fields=_model_fields(terms, samples, usual_fields),
+        uses_decoder_fields=usual_fields,
+        uses_head_fields=usual_heads,
+        layer=layer,
+        depth=depth_field(study.base),
+        rope=_rope(layer_terms, layer_points, samples, layers, rope_kinds, failed_rope_kinds),
+        rules=rules,
+    )
+    _classify_fields(study, family)
+    return family
+
+
+def _heads_are_usual(points: Sequence[Point], layers: Sequence[LayerArgs]) -> bool:
+    for point, layer in zip(points, layers):
+        try:
+            expected = head_fields(point.hf)
+        except (UnsupportedConfig, TypeError, ZeroDivisionError):
+            return False
+        if not isinstance(layer.mixer, AttentionArgs) or expected != {n: layer.mixer.__dict__[n] for n in HEADS}:
+            return False
+    return True
+
+
+def _decoder_fields_agree(point: Point, sample: Sample) -> bool:
+    try:
+        expected = decoder_fields(point.hf, False)
+    except UnsupportedConfig:
+        return False
+    return all(expected[name] == sample.observation.args.__dict__[name] for name in _BY_DECODER_FIELDS)
+
+
+def _model_fields(terms: Terms, samples: Sequence[Sample], usual: bool) -> dict[str, Node]:
+    names = ["final_norm", "embedding", "head"]
+    if not usual:
+        names = ["vocab_size", "hidden_size", "tie_embeddings", *names]
+    nodes = {
+        name: explain(name, terms, range(len(samples)), [s.observation.args.__dict__[name] for s in samples])
+        for name in names
+    }
+    if not usual:
+        mapped = type(samples[0].config).attribute_map
+        nodes["max_positions"] = Leaf(f'hf("{mapped.get("max_position_embeddings", "max_position_embeddings")}")')
+        nodes["init_std"] = Leaf('hf("initializer_range", 0.02)')
+    return nodes
+
+
+def _rope(
+    terms: Terms,
+    points: Sequence[Point],
+    samples: Sequence[Sample],
+    layers: Sequence[LayerArgs],
+    kinds: Sequence[str],
+    failed_kinds: Sequence[str],
+) -> RopeDescription | None:
+    """How the tables of all layers that rotate follow from the config."""
+    tables: list[RopeArgs] = []
+    index: list[int] = []
+    position = 0
+    for sample in samples:
+        for layer in sample.observation.args.layers:
+            if isinstance(layer.mixer, AttentionArgs | MLAArgs) and layer.mixer.rope is not None:
+                index.append(position)
+                tables.append(sample.observation.args.ropes[layer.mixer.rope])
+            position += 1
+    if not tables:
+        return None
+    widths = [_rope_width(layers[n]) for n in index]
+    head_dim = explain("rope.head_dim", terms, index, widths)
+    style = explain("rope.style", terms, index, [t.style for t in tables])
+    is_known = all(
+        rope_tables(points[n].hf, width, t.style).get(_rope_name(layers[n])) == t
+        for n, width, t in zip(index, widths, tables)
+    )
+    proven = tuple(kinds) if failed_kinds else None
+    if is_known:
+        return RopeDescription(head_dim, style, None, proven)
+    rotary_dim = explain("rope.rotary_dim", terms, index, [t.rotary_dim for t in tables])
+    if rotary_dim == head_dim:
+        return RopeDescription(head_dim, style, None, proven, whole_heads=True)
+    return RopeDescription(head_dim, style, rotary_dim, proven)
+
+
+def _rope_width(layer: LayerArgs) -> int:
+    return layer.mixer.rope_head_dim if isinstance(layer.mixer, MLAArgs) else layer.mixer.head_dim  # type: ignore[union-attr]
+
+
+def _rope_name(layer: LayerArgs) -> str:
+    assert isinstance(layer.mixer, AttentionArgs | MLAArgs) and layer.mixer.rope is not None
+    return layer.mixer.rope
+
+
+def _classify_fields(study: Study, family: Family) -> None:
+    """Which fields are read, which may only have proven values, and which have no influence."""
+    used = used_fields(family)
+    for study_of in study.fields.values():
+        _classify(study_of, used, study, family)
+    for name in used:
+        entries = [e for s in study.samples for v in [s.values.get(name)] if isinstance(v, list) for e in v]
+        if entries and all(isinstance(e, str) for e in entries):
+            family.expected_each[name] = sorted(set(entries))
+
+
+def _classify(field_study: FieldStudy, used: set[str], study: Study, family: Family) -> None:
+    name, base = field_study.name, field_study.base
+    proven = [base, *field_study.explained]
+    for value, _ in field_study.unexplained:
+        family.refused.append((name, value))
+    if name in used:
+        if isinstance(base, str) and base not in ACT2FN:
+            family.expected[name] = list(dict.fromkeys(proven))
+        return
+    if name in study.tied:
+        family.tied[name] = study.tied[name]
+    elif field_study.was_tried and not field_study.has_influence:
+        family.ignored.append(name)
+    elif field_study.has_influence or base != study.default_of(name):
+        family.expected[name] = [base]
+
+
+def used_fields(family: Family) -> set[str]:
+    """All fields that the generated code reads."""
+    used = set(_READ_BY_HELPERS["decoder_fields"]) if family.uses_decoder_fields else set()
+    if family.uses_head_fields:
+        used |= _READ_BY_HELPERS["head_fields"]
+    if family.rope is not None:
+        used |= _READ_BY_HELPERS["ropes"]
+    nodes: list[Node] = [family.layer, *family.model_fields.values()]
+    if family.rope is not None:
+        nodes += [n for n in (family.rope.head_dim, family.rope.style, family.rope.rotary_dim) if n is not None]
+    for code in (c for node in nodes for c in codes(node)):
+        used |= set(re.findall(r'hf\("(\w+)"', code)) | set(re.findall(r'activation\(hf, "(\w+)"\)', code))
+        if "activation(hf)" in code:
+            used.add("hidden_act")
+        if "yarn_score_factor" in code:
+            used.add("rope_parameters")
+    used.add(family.depth)
+    return used
+
+
+def codes(node: Node) -> Iterable[str]:
+    """All source in a node."""
+    if isinstance(node, Leaf):
+        yield node.code
+    elif isinstance(node, Choice):
+        yield node.predicate
+        yield from codes(node.then)
+        yield from codes(node.other)
+    else:
+        for name, child in node.fields.items():
+            if not _is_usual_default(node, name, child):
+                yield from codes(child)
+
+
+def _is_usual_default(node: Struct, name: str, child: Node) -> bool:
+    declared = next(f for f in dataclasses.fields(node.cls) if f.name == name)
+    return isinstance(child, Leaf) and child.code == repr(declared.default)
+
+
+__all__ = ["Family", "RopeDescription", "Unexplained", "codes", "relate", "used_fields"]

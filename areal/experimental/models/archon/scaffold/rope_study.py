@@ -1,0 +1,75 @@
+# Copyright 2026 The areal authors
+# SPDX-License-Identifier: Apache-2.0
+"""Tries the entries of `rope_parameters`: base, share of the head, and every kind of table that checkpoints ship with.
+
+Adds samples to a study; a kind that the family's module does not compute like ours is left out of the proven ones.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from typing import Any
+
+from transformers import PreTrainedConfig
+
+from areal.experimental.models.archon.scaffold.findings import Refused, Unexplained
+from areal.experimental.models.archon.scaffold.sensitivity import Study
+from areal.experimental.models.archon.scaffold.tiny_config import BUILD_ERRORS
+
+_LENGTH = 16
+_KINDS: dict[str, dict[str, Any]] = {
+    "linear": {"factor": 2.5},
+    "dynamic": {"factor": 2.0},
+    "yarn": {"factor": 3.0, "original_max_position_embeddings": _LENGTH},
+    "llama3": {
+        "factor": 4.0,
+        "low_freq_factor": 1.0,
+        "high_freq_factor": 4.0,
+        "original_max_position_embeddings": _LENGTH,
+    },
+}
+_YARN_MSCALE = {"mscale": 0.7, "mscale_all_dim": 1.2}
+
+
+def study_ropes(study: Study) -> tuple[list[str], list[str]]:
+    """Proven kinds of tables, and those that failed."""
+    parameters = study.base.to_dict().get("rope_parameters")
+    if not parameters:
+        return [], []
+    proven, failed = ["default"], []
+    for label, changed_parameters in _variants(parameters):
+        config = copy.deepcopy(study.base)
+        config.rope_parameters = changed_parameters
+        if label == "dynamic":
+            config.max_position_embeddings = _LENGTH
+        outcome = _try(study, config, label)
+        if label in _KINDS:
+            (proven if outcome else failed).append(label)
+    return proven, failed
+
+
+def _try(study: Study, config: PreTrainedConfig, label: str) -> bool:
+    try:
+        study.samples.append(study.sample(config, {"rope_parameters": label}))
+    except (Unexplained, Refused, *BUILD_ERRORS):
+        return False
+    return True
+
+
+def _variants(parameters: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Changed copies: of the only table, or of each layer type's table in turn."""
+    is_flat = "rope_type" in parameters or "rope_theta" in parameters
+    names = [None] if is_flat else [name for name, table in parameters.items() if table]
+    for name in names:
+        table = parameters if name is None else parameters[name]
+        base = {k: v for k, v in table.items() if k in ("rope_theta", "partial_rotary_factor")}
+        share = 0.5 if base.get("partial_rotary_factor", 1.0) == 1.0 else 1.0
+        tables = [
+            ("theta", {**table, "rope_theta": table["rope_theta"] * 0.03}),
+            ("share", {**table, "partial_rotary_factor": share}),
+        ]
+        tables += [(kind, {**base, "rope_type": kind, **extra}) for kind, extra in _KINDS.items()]
+        tables.append(("yarn mscale", {**base, "rope_type": "yarn", **_KINDS["yarn"], **_YARN_MSCALE}))
+        for label, changed in tables:
+            yield label, changed if name is None else {**parameters, name: changed}

@@ -1,0 +1,78 @@
+# Copyright 2026 The areal authors
+# SPDX-License-Identifier: Apache-2.0
+"""Recognises rotary positions from queries and keys before and after: which table, which style, or none.
+
+Compares scores q·k, not channels: implementations may reorder the channels of a head. Dimensions: T tokens, H heads, D width.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedConfig
+
+from areal.experimental.models.archon.base import UnsupportedConfig
+from areal.experimental.models.archon.hf_config import rope_tables
+from areal.experimental.models.archon.hf_fields import HFFields
+from areal.experimental.models.archon.model_args import RopeArgs
+from areal.experimental.models.archon.modules.rope import Rope, rotate
+from areal.experimental.models.archon.scaffold.dataflow import TOLERANCE, mismatch
+from areal.experimental.models.archon.scaffold.findings import Unexplained
+
+STYLES = ("half", "interleaved")
+
+
+@dataclass(frozen=True)
+class FittedRope:
+    """Name and table of the rotation, None where there is none; `known`: the table is what `rope_tables` derives."""
+
+    name: str | None
+    table: RopeArgs | None
+    known: bool = True
+
+
+def fit_rope(
+    config: PreTrainedConfig, where: str, before: tuple[Tensor, Tensor], after: tuple[Tensor, Tensor], layer_kind: str
+) -> FittedRope:
+    """The rotation that turns (q, k) `[T, H, D]` into others; a table named like the layer's kind is preferred."""
+    expected = _scores(*after)
+    errors: dict[str, float] = {"none": mismatch(_scores(*before), expected)}
+    if errors["none"] < TOLERANCE:
+        return FittedRope(None, None)
+    for known, name, table in _candidates(config, before[0].shape[-1], layer_kind):
+        label = f"{name} {table.kind} {table.style}, {table.rotary_dim} of {before[0].shape[-1]} channels"
+        errors[label] = error = mismatch(_scores(*(turned(x, table) for x in before)), expected)
+        if error < TOLERANCE:
+            return FittedRope(name, table, known)
+    raise Unexplained(where, "no rotary table reproduces the scores of queries and keys", errors)
+
+
+def turned(x: Tensor, table: RopeArgs) -> Tensor:
+    """`[T, H, D]` rotated at positions 0, 1, ..."""
+    positions = torch.arange(x.shape[0])
+    cos, sin = Rope(table)(positions, torch.float32, lambda: torch.full_like(positions, len(positions)))
+    return rotate(x, cos, sin, table.style)
+
+
+def _candidates(config: PreTrainedConfig, head_dim: int, layer_kind: str) -> Iterator[tuple[bool, str, RopeArgs]]:
+    try:
+        tables = {style: rope_tables(HFFields(config), head_dim, style) for style in STYLES}
+    except UnsupportedConfig as error:
+        raise Unexplained("config", str(error)) from error
+    for style in STYLES:
+        order = sorted(tables[style], key=lambda name: name != layer_kind)
+        yield from ((True, name, tables[style][name]) for name in order)
+    for style, width in itertools.product(STYLES, range(2, head_dim + 1, 2)):
+        for name, table in tables[style].items():
+            if width != table.rotary_dim:
+                yield False, name, replace(table, rotary_dim=width)
+
+
+def _scores(q: Tensor, k: Tensor) -> Tensor:
+    """q·k of all pairs of tokens and heads."""
+    groups = q.shape[1] // k.shape[1]
+    return torch.einsum("thd,shd->hts", q.double(), k.repeat_interleave(groups, dim=1).double())

@@ -1,0 +1,213 @@
+# Copyright 2026 The areal authors
+# SPDX-License-Identifier: Apache-2.0
+"""Which config field changes what: perturbs each field of a tiny config and observes the model again.
+
+A field either has no influence on the logits, or is observed at other values (then `explain` relates it to options), or is
+frozen at the values that were explained. Repeated around every switch that turns something on.
+"""
+
+from __future__ import annotations
+
+import copy
+import logging
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedConfig, PreTrainedModel
+from transformers.activations import ACT2FN
+
+from areal.experimental.models.archon.hf_fields import WITHOUT_INFLUENCE
+from areal.experimental.models.archon.scaffold.alternatives import MAX_ALTERNATIVES, alternatives
+from areal.experimental.models.archon.scaffold.findings import Refused, Unexplained
+from areal.experimental.models.archon.scaffold.hf_model import build, logits_of, random_tokens, trace
+from areal.experimental.models.archon.scaffold.observe import Observation, Observer
+from areal.experimental.models.archon.scaffold.tiny_config import BUILD_ERRORS, changed
+from areal.experimental.models.archon.scaffold.verify import forward_error, gradient_error, ours_of
+
+LOGITS_LIMIT = 2e-5
+GRADIENT_LIMIT = 2e-4
+NO_INFLUENCE = 1e-7
+TIE = "tie_word_embeddings"
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass
+class Sample:
+    """A config and what its model was found to be; `changes` are the fields that differ from the base."""
+
+    config: PreTrainedConfig
+    changes: dict[str, Any]
+    observation: Observation
+    errors: tuple[float, float]
+
+    @property
+    def values(self) -> dict[str, Any]:
+        """The fields of the config."""
+        return self.config.to_dict()
+
+
+@dataclass
+class FieldStudy:
+    """What is known of one field. `explained`: values with an observation; `unexplained`: value and why not."""
+
+    name: str
+    base: Any
+    has_influence: bool = False
+    was_tried: bool = False
+    explained: list[Any] = field(default_factory=list)
+    unexplained: list[tuple[Any, str]] = field(default_factory=list)
+
+
+class Study:
+    """Samples of one family and the state of each field of its config."""
+
+    def __init__(self, base: PreTrainedConfig, model_class: type, seed: int) -> None:
+        self.base, self.model_class, self.seed = base, model_class, seed
+        self.samples: list[Sample] = []
+        self.fields: dict[str, FieldStudy] = {}
+        self.tied: dict[str, str] = {}
+        self._defaults = type(base)().to_dict()
+
+    def default_of(self, name: str) -> Any:
+        """The value of a field in the default config of the class."""
+        return self._defaults.get(name)
+
+    def run(self) -> None:
+        """Observe the base, then every field around it, then every field around every switch."""
+        first = self.sample(self.base, {})
+        self.samples.append(first)
+        switches = list(self._around(self.base, {}, fields_of(self.base)))
+        for changes in switches:
+            base = changed(self.base, **changes)
+            names = [n for n in fields_of(base) if n not in changes and self._may_interact(n)]
+            for _ in self._around(base, changes, names, limit=1):
+                pass
+        self._try_together()
+
+    def _try_together(self) -> None:
+        """Fields that cannot change alone may follow an equal one (as many key heads as query heads)."""
+        sizes = {n: v for n, v in fields_of(self.base).items() if isinstance(v, int) and not isinstance(v, bool)}
+        for name, value in sizes.items():
+            study = self.fields[name]
+            if study.explained or (study.was_tried and not study.has_influence):
+                continue
+            for other in (n for n, v in sizes.items() if v == value and n != name and n not in self.tied):
+                try:
+                    config = changed(self.base, **{name: value * 2, other: value * 2})
+                    self.samples.append(self.sample(config, {name: value * 2, other: value * 2}))
+                except (Unexplained, Refused, *BUILD_ERRORS):
+                    continue
+                study.has_influence, self.tied[name] = True, other
+                break
+
+    def _may_interact(self, name: str) -> bool:
+        """Whether a field is worth another look once a switch was flipped: all but sizes, activations and tying."""
+        study = self.fields.get(name)
+        if study is None or not study.has_influence:
+            return True
+        is_number = isinstance(study.base, int) and not isinstance(study.base, bool)
+        is_activation = isinstance(study.base, str) and study.base in ACT2FN
+        return not is_number and not is_activation and name != TIE
+
+    def sample(self, config: PreTrainedConfig, changes: dict[str, Any], seed: int | None = None) -> Sample:
+        """Observe one config, and compare the whole: raises what `Observer` raises, or that the whole differs."""
+        model = build(config, self.seed if seed is None else seed)
+        record = trace(model, random_tokens(config, self.seed if seed is None else seed))
+        observation = Observer(record).observe()
+        ours = ours_of(observation.args, observation.tensors)
+        is_base = not changes
+        gradients = gradient_error(model, ours, record.tokens)[0] if is_base else 0.0
+        errors = forward_error(model, ours, record.tokens), gradients
+        if errors[0] > LOGITS_LIMIT or errors[1] > GRADIENT_LIMIT:
+            raise Unexplained(
+                "model", f"all parts agree but the whole differs (logits {errors[0]:.1e}, gradients {errors[1]:.1e})"
+            )
+        return Sample(config, changes, observation, errors)
+
+    def _around(
+        self, base: PreTrainedConfig, changes: dict[str, Any], names: Iterable[str], limit: int = MAX_ALTERNATIVES
+    ) -> Iterator[dict[str, Any]]:
+        """Change each field of a base alone; yields the changes that switch something."""
+        model = build(base, self.seed)
+        tokens = random_tokens(base, self.seed)
+        expected = _logits(model, tokens)
+        for name in names:
+            value = fields_of(base)[name]
+            study = self.fields.setdefault(name, FieldStudy(name, value))
+            num_working = 0
+            for other in alternatives(base, self.model_class, name, value):
+                if num_working == limit:
+                    break
+                outcome = self._try(base, model, tokens, expected, {name: other}, changes, study)
+                num_working += outcome is not None
+                if outcome and name != TIE and _is_switch(value, other):
+                    yield {**changes, name: other}
+
+    def _try(
+        self,
+        base: PreTrainedConfig,
+        model: PreTrainedModel,
+        tokens: Tensor,
+        expected: Tensor,
+        change: dict[str, Any],
+        changes: dict[str, Any],
+        study: FieldStudy,
+    ) -> bool | None:
+        """Whether a change has an influence that was explained; None when no such model can be built."""
+        (other,) = change.values()
+        try:
+            config = changed(base, **change)
+            got = _logits_with_weights_of(model, config, tokens, self.seed)
+        except BUILD_ERRORS:
+            return None
+        study.was_tried = True
+        if got is not None and float((got - expected).abs().max()) <= NO_INFLUENCE * float(expected.abs().max()):
+            return False
+        study.has_influence = True
+        try:
+            self.samples.append(self.sample(config, {**changes, **change}))
+            study.explained.append(other)
+            return True
+        except (Unexplained, Refused) as error:
+            study.unexplained.append((other, str(error)))
+        except BUILD_ERRORS as error:
+            study.unexplained.append((other, f"{type(error).__name__}: {error}"))
+        return False
+
+
+def fields_of(config: PreTrainedConfig) -> dict[str, Any]:
+    """The fields of a config that may mean something, rotary parameters aside (see `rope_study`)."""
+    return {
+        name: value
+        for name, value in config.to_dict().items()
+        if name not in WITHOUT_INFLUENCE and "dropout" not in name and not isinstance(value, dict) and name[0] != "_"
+    }
+
+
+def _is_switch(value: Any, other: Any) -> bool:
+    """Whether a change turns something on or off, rather than changing its size."""
+    if isinstance(value, str) and value in ACT2FN:
+        return False
+    return isinstance(value, bool | str | list) or value is None or (other is None and value != 0)
+
+
+def _logits(model: PreTrainedModel, tokens: Tensor) -> Tensor:
+    with torch.no_grad():
+        return logits_of(model, tokens)
+
+
+def _logits_with_weights_of(
+    model: PreTrainedModel, config: PreTrainedConfig, tokens: Tensor, seed: int
+) -> Tensor | None:
+    """Logits of another config with the same weights; None when they do not fit."""
+    other = build(copy.deepcopy(config), seed)
+    state = model.state_dict()
+    if {n: t.shape for n, t in state.items()} != {n: t.shape for n, t in other.state_dict().items()}:
+        _logits(other, tokens.clamp(max=config.vocab_size - 1))
+        return None
+    other.load_state_dict(state)
+    return _logits(other, tokens)

@@ -1,0 +1,210 @@
+# Copyright 2026 The areal authors
+# SPDX-License-Identifier: Apache-2.0
+"""Shrinks any HF decoder config to a size that runs in milliseconds, and changes single fields of it.
+
+Knows the usual meanings of field names (as hints for sizes only: what a field does is measured, see `sensitivity`). Configs
+are changed after construction, so that what a config class derives once (layer lists, head widths) counts as a field.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import re
+from collections.abc import Callable, Iterator
+from typing import Any, get_args, get_origin
+
+from transformers import PreTrainedConfig
+
+BUILD_ERRORS = (
+    TypeError,
+    ValueError,
+    KeyError,
+    IndexError,
+    AttributeError,
+    RuntimeError,
+    ZeroDivisionError,
+    AssertionError,
+    ImportError,
+    OverflowError,
+)
+"""What HF configs and models raise when sizes do not fit together."""
+
+NUM_LAYERS = 4
+# First match wins. Values: small, distinct, with groups > 1 and a window shorter than the probe.
+_SIZES: tuple[tuple[str, int], ...] = (
+    (r"vocab_size", 61),
+    (r"hidden_size|n_embd|d_model|hidden_dim", 64),
+    (r"num_hidden_layers|n_layers?|num_layers|num_decoder_layers", NUM_LAYERS),
+    (r"num_attention_heads|n_heads?|num_heads", 4),
+    (r"num_key_value_heads|num_kv_heads|n_head_kv|multi_query_group_num", 2),
+    (r"linear_num_key_heads", 2),
+    (r"linear_num_value_heads", 4),
+    (r"q_lora_rank", 20),
+    (r"kv_lora_rank", 12),
+    (r"qk_rope_head_dim", 8),
+    (r"qk_nope_head_dim", 10),
+    (r"v_head_dim", 12),
+    (r".*head_dim", 16),
+    (r"shared_(expert_)?intermediate_size", 20),
+    (r"moe_(expert_)?intermediate_size|expert_ffn_hidden_size", 24),
+    (r".*(intermediate_size|ffn_dim|ffn_hidden_size|n_inner|inner_dim|intermediate_dim).*", 40),
+    (r"max_position_embeddings|n_positions|max_sequence_length|max_seq_len|seq_length", 64),
+    (r"original_max_position_embeddings", 16),
+    (r"sliding_window(_size)?|attention_chunk_size|window_size|attention_window_size", 6),
+    (r"(moe_)?num_(local_|routed_)?experts|n_routed_experts|moe_num_experts|num_moe_experts", 8),
+    (r"num_experts_per_tok(en)?|moe_topk|moe_k|moe_top_k|top_k_experts|router_top_k|num_selected_experts", 2),
+    (r"n_group|num_expert_group|router_n_groups", 2),
+    (r"topk_group|num_limited_group|router_topk_groups", 1),
+    (r"first_k_dense_replace|num_dense_layers|moe_layer_start_index|n_dense_layers", 1),
+    (r"max_window_layers", 2),
+)
+_DEPTH = re.compile(r"num_hidden_layers|n_layers?|num_layers|num_decoder_layers")
+_TOKEN_ID = re.compile(r".*_token_(id|index)")
+
+
+def tiny_config(config_class: type[PreTrainedConfig], overrides: dict[str, Any]) -> PreTrainedConfig:
+    """The smallest config of a class in which all its kinds of layers occur; overrides are constructor arguments."""
+    whole = config_class()
+    kwargs: dict[str, Any] = {}
+    for name, default in constructor_fields(config_class).items():
+        if (small := _small(name, default, config_class)) is not None or _is_dropped_id(name, config_class):
+            kwargs[name] = small
+    config = config_class(**{**kwargs, **overrides})
+    _cycle_layer_lists(config, whole)
+    return config
+
+
+def find_tiny(
+    config_class: type[PreTrainedConfig], works: Callable[[PreTrainedConfig], object], overrides: dict[str, Any]
+) -> PreTrainedConfig:
+    """The first tiny config that `works` accepts without raising; the first error when none does."""
+    first: Exception | None = None
+    for repair in _repairs(config_class):
+        try:
+            config = tiny_config(config_class, {**repair, **overrides})
+            works(config)
+            return config
+        except BUILD_ERRORS as error:
+            first = first or error
+    assert first is not None
+    raise first
+
+
+def _repairs(config_class: type[PreTrainedConfig]) -> Iterator[dict[str, Any]]:
+    """Constraints between sizes that some families have, tried one after the other."""
+    fields = constructor_fields(config_class)
+    heads = {name: 4 for name in fields if re.fullmatch(r"num_key_value_heads|num_kv_heads", name)}
+    rope_width = {"head_dim": 8} if {"head_dim", "qk_rope_head_dim"} <= fields.keys() else {}
+    sizes = {
+        name: size
+        for name, default in fields.items()
+        if default is None and int in field_types(config_class, name)
+        for size in [next((s for pattern, s in _SIZES if re.fullmatch(pattern, name)), None)]
+        if size is not None
+    }
+    one = {name: 1 for name in fields if re.fullmatch(r"num_experts_per_tok(en)?|moe_topk|moe_k", name)}
+    pad = {name: 0 for name in fields if name == "pad_token_id"}
+    yield from (
+        {},
+        heads,
+        {**heads, **rope_width},
+        sizes,
+        {**sizes, **heads},
+        {**sizes, **heads, **rope_width},
+        one,
+        pad,
+    )
+
+
+def constructor_fields(config_class: type[PreTrainedConfig]) -> dict[str, Any]:
+    """Names and plain defaults (before anything is derived) of the fields that a config class declares."""
+    declared = {f.name: f.default for f in dataclasses.fields(config_class)}  # type: ignore[arg-type]
+    return {name: value for name, value in declared.items() if value is not dataclasses.MISSING and name[0] != "_"}
+
+
+def field_types(config_class: type[PreTrainedConfig], name: str) -> tuple[type, ...]:
+    """The types that the annotation of a field admits."""
+    hint = next((f.type for f in dataclasses.fields(config_class) if f.name == name), None)  # type: ignore[arg-type]
+    if isinstance(hint, str):  # the base class postpones its annotations
+        names = {part.strip() for part in hint.split("|")}
+        known = {"int": int, "float": float, "bool": bool, "str": str, "None": type(None)}
+        return tuple(known[name] for name in known if name in names)
+    return tuple(get_origin(member) or member for member in get_args(hint) or (hint,))
+
+
+def depth_field(config: PreTrainedConfig) -> str:
+    """The name of the field that holds the number of layers."""
+    return next((name for name in config.to_dict() if _DEPTH.fullmatch(name)), "num_hidden_layers")
+
+
+def changed(config: PreTrainedConfig, **values: Any) -> PreTrainedConfig:
+    """A copy of a config with some fields set; `a.b` reaches into a nested dict. Layer lists follow the depth."""
+    copied = copy.deepcopy(config)
+    for path, value in values.items():
+        name, _, inner = path.partition(".")
+        if inner:
+            _set_inner(vars(copied)[name], inner, value)
+        else:
+            setattr(copied, name, value)
+        if _DEPTH.fullmatch(name):
+            _fit_layer_lists(copied, config.num_hidden_layers, value)
+    return copied
+
+
+def layer_lists(config: PreTrainedConfig) -> dict[str, list[Any]]:
+    """The fields that hold one entry for each layer."""
+    depth = config.num_hidden_layers
+    return {
+        name: value
+        for name, value in config.to_dict().items()
+        if isinstance(value, list) and len(value) == depth and depth > 1
+    }
+
+
+def _set_inner(table: dict[str, Any], path: str, value: Any) -> None:
+    *parents, last = path.split(".")
+    for parent in parents:
+        table = table[parent]
+    if value is None:
+        table.pop(last, None)
+    else:
+        table[last] = value
+
+
+def _small(name: str, default: Any, config_class: type[PreTrainedConfig]) -> Any:
+    """A small value of a size, None for a field that keeps its default."""
+    types = field_types(config_class, name)
+    if isinstance(default, bool) or (int not in types and not isinstance(default, int)):
+        return None
+    if name.endswith("_id") or _TOKEN_ID.fullmatch(name):
+        return None
+    for pattern, size in _SIZES:
+        if re.fullmatch(pattern, name):
+            is_optional_size = default is None and not re.fullmatch(
+                r"num_key_value_heads|num_kv_heads|.*window.*", name
+            )
+            return None if is_optional_size else size
+    if isinstance(default, int) and default > 32:
+        return 16
+    return None
+
+
+def _is_dropped_id(name: str, config_class: type[PreTrainedConfig]) -> bool:
+    """Token ids of the whole vocabulary do not exist in the tiny one, and HF freezes the row of the pad token."""
+    return bool(_TOKEN_ID.fullmatch(name)) and type(None) in field_types(config_class, name)
+
+
+def _cycle_layer_lists(config: PreTrainedConfig, whole: PreTrainedConfig) -> None:
+    """Let every kind of layer of the whole model occur in the tiny one."""
+    kinds_of_whole = layer_lists(whole)
+    for name, entries in layer_lists(config).items():
+        kinds = list(dict.fromkeys(kinds_of_whole.get(name, [])))
+        if all(isinstance(kind, str | bool | int) for kind in kinds) and set(kinds) - set(entries):
+            setattr(config, name, [kinds[i % len(kinds)] for i in range(config.num_hidden_layers)])
+
+
+def _fit_layer_lists(config: PreTrainedConfig, before: int, depth: int) -> None:
+    for name, value in config.to_dict().items():
+        if isinstance(value, list) and len(value) == before and before > 1:
+            setattr(config, name, [value[i % before] for i in range(depth)])
