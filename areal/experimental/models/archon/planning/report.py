@@ -168,7 +168,9 @@ def _activations(
 def _logits(args: DecoderArgs, dims: ArchonParallelDims, inputs: PlanInputs) -> int:
     if args.is_critic:
         return 0
-    return min(inputs.logits_chunk, inputs.num_tokens) * args.vocab_size // dims.tp * 4 * _LOGIT_COPIES
+    # A vocabulary that does not divide stays whole on each tensor-parallel rank.
+    columns = args.vocab_size if args.vocab_size % dims.tp else args.vocab_size // dims.tp
+    return min(inputs.logits_chunk, inputs.num_tokens) * columns * 4 * _LOGIT_COPIES
 
 
 def render(plan: Plan) -> str:
