@@ -65,6 +65,7 @@ class PPOTrainer:
                 log_dir=self.run.dir / "workers",
             )
             stack.enter_context(self._group)
+            self._saver_calls = self._group.saver_calls(config.saver, config.tokenizer_path)
             info = self.run.resume({"actor": self._load_state}, self._parts())
             self._version = info.versions["actor"] if info is not None else 0
             self._group.call("set_version", self._version)
@@ -107,7 +108,7 @@ class PPOTrainer:
             batch = self._next_batch(workflow, workflow_kwargs, dynamic_filter_fn, row)
             self._train_on(batch, step, row)
             self._publish_weights(batch, row)
-            self.run.evaluate_and_save(step, partial(self._evaluate_into, row, eval_task), self.save_model)
+            self.run.evaluate_and_save(step, partial(self._evaluate_into, row, eval_task), *self._saver_calls)
             self._commit(step, row, batch)
         if self._evaluation.measured_at != self._version:
             self._evaluate(eval_task)

@@ -144,13 +144,19 @@ class TrainingRun:
         with stats_tracker.record_timing(name), perf_tracer.trace_scope(name, category):
             yield
 
-    def evaluate_and_save(self, step: StepInfo, evaluate: Callable[[], object], export: StateCall) -> None:
-        """Evaluate and export the model if they are due after `step`; both are after the last one."""
+    def evaluate_and_save(
+        self,
+        step: StepInfo,
+        evaluate: Callable[[], object],
+        export: StateCall,
+        finish: Callable[[], object] | None = None,
+    ) -> None:
+        """Evaluate and export the model if they are due after `step`; both are after the last one. `finish`: see `Saver`."""
         is_last = step.global_step == self.total_steps - 1
         with self.timed("eval"):
             self.evaluator.evaluate(evaluate, step.epoch, step.epoch_step, step.global_step, final=is_last)
         with self.timed("save", "io"):
-            self.saver.save(export, step.epoch, step.epoch_step, step.global_step, final=is_last)
+            self.saver.save(export, step.epoch, step.epoch_step, step.global_step, final=is_last, finish=finish)
 
     def commit(self, step: StepInfo, row: dict[str, float], num_tokens: int) -> None:
         """Record the row of a finished step and print its line; `num_tokens` of the trained sequences, prompts included.

@@ -47,6 +47,7 @@ class SFTTrainer:
                 log_dir=self.run.dir / "workers",
             )
             stack.enter_context(self._group)
+            self._saver_calls = self._group.saver_calls(config.saver, config.tokenizer_path)
             self.run.resume({"actor": self._load_state}, {"data": self._loader})
             self.run.summary["num_parameters"] = self._group.call("num_parameters")
             self._stack = stack.pop_all()
@@ -71,7 +72,7 @@ class SFTTrainer:
                 batch = next(batches)
             self._group.call_split("train_lm", batch)
             self._group.call("set_version", step.global_step + 1)
-            self.run.evaluate_and_save(step, self._evaluate, self.save_model)
+            self.run.evaluate_and_save(step, self._evaluate, *self._saver_calls)
             self.run.commit(step, self._group.export_stats(), num_tokens(batch))
             self.run.checkpoint(
                 step, {"actor": self._save_state}, {"data": self._loader}, {"actor": step.global_step + 1}

@@ -8,11 +8,12 @@ Trainers call it; it knows worker groups and how to divide a batch, nothing of a
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Self
 
-from areal.api.alloc_mode import ModelAllocation, ParallelStrategy
+from areal.api.alloc_mode import ModelAllocation
+from areal.api.cli_args import SaverConfig
 from areal.api.engine_api import Trajectory
 from areal.infra.workers import InProcessWorker, ProcessWorkers, WorkerGroup
 from areal.utils import stat_keys
@@ -28,9 +29,10 @@ LEAVE_DEADLINE_S = 30.0
 class TrainGroup:
     """All ranks of one role behind single calls."""
 
-    def __init__(self, workers: WorkerGroup, strategy: ParallelStrategy) -> None:
+    def __init__(self, workers: WorkerGroup, backend: str) -> None:
         self._workers = workers
-        self._strategy = strategy
+        self._backend = backend
+        self._strategy = ModelAllocation.from_str(backend).parallel
 
     @classmethod
     def start(cls, factory_path: str, backend: str, args: tuple[Any, ...], *, name: str, log_dir: Path) -> TrainGroup:
@@ -43,7 +45,7 @@ class TrainGroup:
             workers = ProcessWorkers(
                 factory_path, strategy.world_size, args, deadline_s=CALL_DEADLINE_S, name=name, log_dir=log_dir
             )
-        return cls(workers, strategy)
+        return cls(workers, backend)
 
     @property
     def world_size(self) -> int:
@@ -64,6 +66,14 @@ class TrainGroup:
         arguments = [(shares[strategy.data_rank(rank)], *args) for rank in range(strategy.world_size)]
         answers = self._workers.call_each(method, arguments)
         return [answers[rank] for rank in strategy.data_heads()]
+
+    def saver_calls(
+        self, mode: SaverConfig, tokenizer_path: str
+    ) -> tuple[Callable[[str], object], Callable[[], object] | None]:
+        """How `Saver.save` exports the model: its `export` and `finish`."""
+        if not mode.is_async(self._backend):
+            return lambda path: self.call("save_model", path, tokenizer_path), None
+        return lambda path: self.call("save_model", path, tokenizer_path, True), lambda: self.call("finish_saves")
 
     def export_stats(self) -> dict[str, float]:
         """Statistics of all ranks since the last export, with the memory of ranks that are processes of their own."""

@@ -74,10 +74,15 @@ class TrainWorker:
         self.config = config
         self.engine = build_engine(config, ft_spec)
 
-    def save_model(self, path: str, tokenizer_path: str) -> None:
-        """Write a `from_pretrained` directory with the tokenizer in it."""
+    def save_model(self, path: str, tokenizer_path: str, in_background: bool = False) -> None:
+        """Write a `from_pretrained` directory with the tokenizer in it, perhaps while training goes on."""
         tokenizer = load_hf_tokenizer(tokenizer_path)
-        self.engine.save(SaveLoadMeta(path=path, weight_format="hf", tokenizer=tokenizer))
+        meta = SaveLoadMeta(path=path, weight_format="hf", tokenizer=tokenizer, in_background=in_background)
+        self.engine.save(meta)
+
+    def finish_saves(self) -> None:
+        """Wait for what is written in the background."""
+        self.engine.finish_saves()
 
     def save_state(self, path: str) -> None:
         """Write model, optimizer, LR schedule and RNG, sharded, for an exact continuation."""

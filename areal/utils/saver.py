@@ -35,6 +35,7 @@ class Saver:
         self._ft_spec = ft_spec
         self._timers: dict[str, EpochStepTimeFreqCtl] = {}
         self._restored: dict[str, Any] = {}
+        self._writing: Path | None = None
 
     def save_path(self, epoch: int, step: int, global_step: int, name: str = "default") -> Path:
         """Directory of one export (not created): `{checkpoints of the trial}/{name}/epoch..epochstep..globalstep..`."""
@@ -51,25 +52,49 @@ class Saver:
         name: str = "default",
         *,
         final: bool = False,
+        finish: Callable[[], object] | None = None,
     ) -> Path | None:
         """Let `export(path)` write the model if it is due, or if this is the `final` step; returns where, or None.
 
         Counts start at 0. Call it once a step and name, also when nothing is due: it advances the frequency. `path` does not
         exist when `export` is called. The newest `keep_last` exports of the name remain. Raises `CheckpointError` when the
         disk is full; earlier exports stay.
+
+        With `finish`, exports are written while training goes on: `export` makes `path` appear by itself, later, and
+        `finish()` waits for the last one. It is called before the next export, whose call raises what went wrong, and at once
+        for the `final` step.
         """
         is_epoch_end = step == self._ft_spec.steps_per_epoch - 1
         due = self._timer(name).check(epochs=int(is_epoch_end), steps=1)
         if not due and not final:
             return None
         path = self.save_path(epoch, step, global_step, name)
+        if finish is not None:
+            self._finish(finish)
         sweep(path.parent)
-        with AtomicDirectory(path, fsync=True) as tmp:
-            export(str(tmp))
+        if finish is None:
+            with AtomicDirectory(path, fsync=True) as tmp:
+                export(str(tmp))
+            self._tidy(path)
+            return path
+        export(str(path))
+        self._writing = path
+        if final:
+            self._finish(finish)
+        return path
+
+    def _finish(self, finish: Callable[[], object]) -> None:
+        """Wait for the export that is being written."""
+        path, self._writing = self._writing, None
+        if path is not None:
+            finish()
+            self._tidy(path)
+
+    def _tidy(self, path: Path) -> None:
+        """Remove what is too old now that `path` is there."""
         exports = [entry for entry in path.parent.iterdir() if _EXPORT_NAME.fullmatch(entry.name)]
         removed = prune(exports, self._config.keep_last)
-        logger.info("saved %s to %s%s", name, path, f" (removed {len(removed)} older)" if removed else "")
-        return path
+        logger.info("saved %s%s", path, f" (removed {len(removed)} older)" if removed else "")
 
     def _timer(self, name: str) -> EpochStepTimeFreqCtl:
         if name not in self._timers:

@@ -159,3 +159,39 @@ def test_evaluate_fires_at_epoch_ends() -> None:
     evaluator = make_evaluator(freq_epochs=1)
 
     assert [s for s in range(8) if evaluator.evaluate(lambda: None, s // 4, s % 4, s)] == [3, 7]
+
+
+def test_save_with_finish_waits_for_the_last_export_before_the_next_and_at_the_end(tmp_path: Path) -> None:
+    saver = make_saver(tmp_path, freq_steps=1, keep_last=2)
+    writing: list[str] = []
+    events: list[str] = []
+
+    def begin(path: str) -> None:
+        writing.append(path)
+        events.append("begin")
+
+    def finish() -> None:
+        path = writing.pop()
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        export(path)
+        events.append("finish")
+
+    for step in range(3):
+        saver.save(begin, 0, step, step, final=step == 2, finish=finish)
+
+    assert events == ["begin", "finish", "begin", "finish", "begin", "finish"]
+    assert sorted(path.name for path in (saver.save_path(0, 0, 0).parent).iterdir()) == [
+        "epoch0epochstep1globalstep1",
+        "epoch0epochstep2globalstep2",
+    ]
+
+
+def test_save_with_finish_raises_what_went_wrong_with_the_last_export(tmp_path: Path) -> None:
+    saver = make_saver(tmp_path, freq_steps=1)
+
+    def finish() -> None:
+        raise CheckpointError("disk full")
+
+    saver.save(lambda path: None, 0, 0, 0, finish=finish)
+    with pytest.raises(CheckpointError, match="disk full"):
+        saver.save(export, 0, 1, 1, finish=finish)

@@ -30,6 +30,15 @@ class SaverConfig(_Timer):
     """Export of HF checkpoints."""
 
     keep_last: int | None = setting(None, "Exports kept, newest first; None keeps all.", ge=1)
+    mode: str = setting(
+        "auto",
+        "Exports are written before the next step (sync) or while training goes on (async); auto is async with archon.",
+        choices=("auto", "sync", "async"),
+    )
+
+    def is_async(self, backend: str) -> bool:
+        """Whether exports of an engine of this backend string are written while training goes on."""
+        return self.mode == "async" or (self.mode == "auto" and backend.startswith("archon"))
 
 
 @dataclass
