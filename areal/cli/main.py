@@ -34,11 +34,13 @@ class Command:
 
 
 COMMANDS = {
+    "api": Command("areal.cli.api", "contracts with third-party packages: discover our usage, audit a release"),
     "archon": Command("areal.cli.archon", "list Archon's model families, or prove one against transformers"),
     "config": Command("areal.cli.config", "check a configuration file and print the plan of the run"),
     "harness": Command("areal.cli.harness", "generate what coding agents read, and check that it is true"),
     "plan": Command("areal.cli.plan", "memory and collectives of an Archon layout, without the hardware"),
     "report": Command("areal.cli.report", "make the HTML report of a run directory"),
+    "skill": Command("areal.cli.skill", "list, run, verify and self-test the skills that extend areal"),
     "train": Command("areal.cli.train", "run a training driver with a configuration file"),
     "version": Command("areal.cli.version", "print the version of areal and of what it runs on"),
 }
