@@ -11,11 +11,13 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import AutoModelForCausalLM
 
-from areal.api.cli_args import OptimizerConfig
+from areal.api.cli_args import ArchonEngineConfig, OptimizerConfig
 from areal.api.io_struct import SaveLoadMeta
 from areal.engine.fsdp_engine import FSDPEngine
+from areal.experimental.engine.archon_engine import ArchonEngine
 from areal.utils.errors import CheckpointError, ConfigError
 from tests.engine.tiny import (
+    FT_SPEC,
     SEQ_LENS,
     SGD,
     make_batch,
@@ -209,3 +211,58 @@ def test_initialize_family_that_archon_does_not_run_is_refused(tmp_path: Path):
     GPT2Config().save_pretrained(tmp_path)
     with pytest.raises(ConfigError, match=r"model_type must be one of .*llama.*got 'gpt2'; use the HF module"):
         make_archon(tiny_config(str(tmp_path)))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"ac_mode": "full"}, {"ac_mode": "selective"}, {"ac_mode": "selective", "selective_ac_option": "2"}],
+    ids=["full", "op", "every-2nd"],
+)
+def test_train_batch_gradient_checkpointing_changes_nothing(model_path: str, changes: dict[str, Any]):
+    batch = make_batch(SEQ_LENS)
+    expected = gradients_by_sgd(make_archon(tiny_config(model_path, optimizer=SGD)), batch)
+    config = tiny_config(model_path, optimizer=SGD, gradient_checkpointing=True, archon=ArchonEngineConfig(**changes))
+    got = gradients_by_sgd(make_archon(config), batch)
+    assert got[0] == pytest.approx(expected[0], rel=1e-6)
+    assert_close_by_name(got[1], expected[1], 1e-6)
+
+
+@pytest.mark.slow
+def test_train_batch_compiled_changes_nothing(model_path: str):
+    batch = make_batch(SEQ_LENS)
+    expected = gradients_by_sgd(make_archon(tiny_config(model_path, optimizer=SGD)), batch)
+    config = tiny_config(model_path, optimizer=SGD, archon=ArchonEngineConfig(enable_compile=True))
+    got = gradients_by_sgd(make_archon(config), batch)
+    assert got[0] == pytest.approx(expected[0], rel=1e-5)
+    assert_close_by_name(got[1], expected[1], 1e-5)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"dtype": "float16"}, "bfloat16 or float32 for training, got float16"),
+        ({"attn_impl": "sdpa"}, "attn_impl=auto with an archon backend"),
+        ({"path": "/nowhere/at/all"}, "HF model .* at '/nowhere/at/all'"),
+        (
+            {"gradient_checkpointing": True, "archon": ArchonEngineConfig(ac_mode="memory_budget")},
+            "compil",
+        ),
+    ],
+)
+def test_initialize_unmet_need_raises_with_the_fix(model_path: str, changes: dict[str, Any], message: str):
+    with pytest.raises(ConfigError, match=message):
+        make_archon(tiny_config(**{"path": model_path, **changes}))
+
+
+def test_initialize_damaged_checkpoint_leaves_no_engine_behind(tmp_path: Path):
+    path = Path(save_tiny_archon(tmp_path / "model"))
+    state = load_file(path / "model.safetensors")
+    _drop(state)
+    save_file(state, path / "model.safetensors")
+    engine = ArchonEngine(tiny_config(str(path)))
+    engine.create_process_group()
+    with pytest.raises(CheckpointError, match="missing"):
+        engine.initialize(None, FT_SPEC)
+    with pytest.raises(RuntimeError, match="initialize"):
+        engine.forward_batch(make_batch(SEQ_LENS))
+    engine.destroy()

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """ArchonEngine on several ranks: every layout gives the numbers of one process."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import torch
 
 from areal.api.alloc_mode import ModelAllocation
 from areal.api.cli_args import ArchonEngineConfig
+from areal.utils.errors import ConfigError
 from tests.distributed import run_ranks
 from tests.engine.tiny import (
     SEQ_LENS,
@@ -123,3 +125,47 @@ def test_train_batch_tensor_pipeline_and_data_parallel_ranks_together_change_not
     path = save_tiny_archon(tmp_path / "model", num_hidden_layers=2)
     config = tiny_config(path, mb_spec=micro_batches(2), archon=ArchonEngineConfig(pp_schedule="1F1B"))
     assert_same_as_one_process(config, "archon:d2t2p2", make_batch(SEQ_LENS))
+
+
+def _refused(rank: int, world_size: int, config: Any, backend: str) -> str:
+    with pytest.raises(ConfigError) as caught:
+        make_archon(config, backend)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("backend", "changes", "message"),
+    [
+        ("archon:t4", {}, r"key-value heads .* divisible by tp = 4, got 2"),
+        ("archon:p2", {"pp_layers_per_stage": 2}, "number of pipeline stages"),
+        ("archon:p4", {"pp_schedule": "1F1B", "pp_first_stage_less_layers": 3}, "first_stage_less_layers"),
+        ("archon:d2e2", {}, "expert"),
+    ],
+)
+def test_initialize_layout_that_does_not_fit_the_model_is_refused_on_all_ranks(
+    model_path: str, backend: str, changes: dict[str, Any], message: str
+):
+    config = tiny_config(model_path, archon=ArchonEngineConfig(**changes))
+    world_size = ModelAllocation.from_str(backend).world_size
+    for text in run_ranks(_refused, world_size, config, backend):
+        assert re.search(message, text), text
+
+
+def test_initialize_tied_embeddings_in_a_pipeline_are_refused(tmp_path: Path):
+    path = save_tiny_archon(tmp_path / "model", tie_word_embeddings=True)
+    config = tiny_config(path, archon=ArchonEngineConfig(pp_schedule="1F1B"))
+    for text in run_ranks(_refused, 2, config, "archon:p2"):
+        assert "untied embeddings with pipeline parallelism" in text
+
+
+def _too_long(rank: int, world_size: int, config: Any, backend: str) -> str:
+    engine = make_archon(config, backend)
+    lengths = [5, 300] if rank == 0 else [7]
+    with pytest.raises(ConfigError) as caught:
+        engine.forward_batch(make_batch(lengths))
+    return str(caught.value)
+
+
+def test_forward_batch_sequence_over_the_limit_on_one_rank_raises_on_all(model_path: str):
+    for text in run_ranks(_too_long, 2, tiny_config(model_path), "archon:d2"):
+        assert "at most 256 tokens" in text and "got one of 300" in text
