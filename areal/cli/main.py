@@ -40,6 +40,7 @@ COMMANDS = {
     "harness": Command("areal.cli.harness", "generate what coding agents read, and check that it is true"),
     "plan": Command("areal.cli.plan", "memory and collectives of an Archon layout, without the hardware"),
     "report": Command("areal.cli.report", "make the HTML report of a run directory"),
+    "review": Command("areal.cli.review", "analyse a change: domains, risk, who looks at what, tests to run, checks"),
     "skill": Command("areal.cli.skill", "list, run, verify and self-test the skills that extend areal"),
     "train": Command("areal.cli.train", "run a training driver with a configuration file"),
     "version": Command("areal.cli.version", "print the version of areal and of what it runs on"),

@@ -1,0 +1,175 @@
+# Copyright 2026 The areal authors
+# SPDX-License-Identifier: Apache-2.0
+"""Checks of tests: GPU without its marker (R018), nothing asserted (R023), skipped without a reason (R024)."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+
+from areal.harness.core.findings import Finding
+from areal.harness.review.change import Change, ChangedFile, parse
+
+FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
+ASSERTING = re.compile(
+    r"_*(?:assert|check|expect|verify|ensure|must)\w*|raises|warns|fail|deprecated_call|rejects|approve\w*"
+)
+HARMLESS_CUDA = {"is_available", "device_count", "is_initialized", "manual_seed_all", "is_bf16_supported"}
+GPU_MARKS = re.compile(r"mark\.gpu|mark\.skipif\(.*cuda|requires_(?:cuda|gpu)|importorskip\(.triton", re.DOTALL)
+MAX_DEPTH = 3  # of helpers called by helpers
+
+
+def _tests(file: ChangedFile) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
+    """Test functions that the change adds or alters."""
+    name = file.path.rpartition("/")[2]
+    if file.path.startswith("tests/") and name.startswith("test_"):
+        for node in file.nodes(*FUNCTIONS):
+            if isinstance(node, FUNCTIONS) and node.name.startswith("test"):
+                yield node
+
+
+def unmarked_gpu_tests(change: Change) -> Iterator[Finding]:
+    """R018."""
+    for file in change.files:
+        for test in _tests(file):
+            call = next((node for node in ast.walk(test) if _needs_gpu(node)), None)
+            if call is not None and not _is_marked(file, test):
+                message = f"{test.name} needs a GPU ({ast.unparse(call)[:60]}) and is not marked"
+                hint = "@pytest.mark.gpu"
+                yield Finding(code="R018", message=message, file=file.path, line=test.lineno, hint=hint)
+
+
+def _needs_gpu(node: ast.AST) -> bool:
+    if not isinstance(node, ast.Call):
+        return False
+    name = ast.unparse(node.func)
+    if name.startswith("torch.cuda.") and name.split(".")[2] not in HARMLESS_CUDA:
+        return True
+    if isinstance(node.func, ast.Attribute) and node.func.attr == "cuda" and not node.args:
+        return name != "torch.cuda"
+    if name.endswith((".to", "torch.device")) and any(_is_cuda(argument) for argument in node.args):
+        return name.endswith(".to")
+    if name.endswith("init_process_group"):
+        return any(_constant(value) == "nccl" for value in [*node.args, *(k.value for k in node.keywords)])
+    tensor_maker = name.startswith("torch.") and name != "torch.device"
+    return tensor_maker and any(k.arg == "device" and _is_cuda(k.value) for k in node.keywords)
+
+
+def _constant(node: ast.expr) -> object:
+    return node.value if isinstance(node, ast.Constant) else None
+
+
+def _is_cuda(node: ast.expr) -> bool:
+    if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("device") and node.args:
+        node = node.args[0]
+    return str(_constant(node)).split(":")[0] == "cuda"
+
+
+def _is_marked(file: ChangedFile, test: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
+    assert file.new_tree is not None
+    texts = [ast.unparse(decorator) for decorator in test.decorator_list]
+    for node in file.new_tree.body:
+        if isinstance(node, ast.ClassDef) and test in ast.walk(node):
+            texts += [ast.unparse(decorator) for decorator in node.decorator_list]
+        elif isinstance(node, ast.Assign) and any(
+            isinstance(t, ast.Name) and t.id == "pytestmark" for t in node.targets
+        ):
+            texts.append(ast.unparse(node.value))
+        elif isinstance(node, ast.Assign):  # `gpu_only = pytest.mark.skipif(not torch.cuda.is_available(), reason=...)`
+            used = {ast.unparse(decorator) for decorator in test.decorator_list}
+            texts += [ast.unparse(node.value) for target in node.targets if ast.unparse(target) in used]
+    body = "\n".join(ast.unparse(node.test) for node in ast.walk(test) if isinstance(node, ast.If | ast.IfExp))
+    return any(GPU_MARKS.search(text) for text in texts) or "cuda.is_available" in body
+
+
+def tests_without_assertion(change: Change) -> Iterator[Finding]:
+    """R023: neither the test nor a helper it hands over to asserts, raises or expects anything."""
+    for file in change.files:
+        for test in _tests(file):
+            if any("fixture" in ast.unparse(decorator) for decorator in test.decorator_list):
+                continue
+            if not _asserts(change, file.new_tree, test, 0):
+                message = f"{test.name} asserts nothing, so it can only fail by an exception"
+                hint = "assert what the docstring or the name promises"
+                yield Finding(code="R023", message=message, file=file.path, line=test.lineno, hint=hint)
+
+
+def _asserts(change: Change, tree: ast.Module | None, node: ast.AST, depth: int) -> bool:
+    names: set[str] = set()
+    for child in ast.walk(node):
+        if isinstance(child, ast.Assert) and not _is_trivial(child.test):
+            return True
+        if isinstance(child, ast.Call):
+            name = child.func.attr if isinstance(child.func, ast.Attribute) else ast.unparse(child.func)
+            if ASSERTING.fullmatch(name):
+                return True
+        if isinstance(child, ast.Raise) and depth:  # a helper that raises what it found
+            return True
+        if isinstance(child, ast.Name) and isinstance(child.ctx, ast.Load):
+            names.add(child.id)
+        elif isinstance(child, ast.arg):  # fixtures of this module
+            names.add(child.arg)
+    if depth >= MAX_DEPTH or tree is None:
+        return False
+    return any(
+        _asserts(change, home, found, depth + 1) for home, found in _helpers(change, tree, names) if found is not node
+    )
+
+
+def _is_trivial(test: ast.expr) -> bool:
+    if isinstance(test, ast.Compare) and len(test.comparators) == 1:
+        return ast.dump(test.left) == ast.dump(test.comparators[0]) and isinstance(test.ops[0], ast.Eq | ast.Is)
+    return isinstance(test, ast.Constant) or (isinstance(test, ast.Tuple) and bool(test.elts))
+
+
+def _helpers(change: Change, tree: ast.Module, names: set[str]) -> Iterator[tuple[ast.Module, ast.AST]]:
+    """Functions and classes of these names, in this module or in the module of the repository that they come from."""
+    for node in tree.body:
+        if isinstance(node, (*FUNCTIONS, ast.ClassDef)) and node.name in names:
+            yield tree, node
+        elif isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("tests"):
+            wanted = {alias.name for alias in node.names if (alias.asname or alias.name) in names}
+            path = node.module.replace(".", "/")
+            data = (change.head.read(f"{path}.py") or change.head.read(f"{path}/__init__.py")) if wanted else None
+            home = parse(data.decode("utf-8", errors="replace")) if data else None
+            for found in home.body if home else ():
+                if isinstance(found, (*FUNCTIONS, ast.ClassDef)) and found.name in wanted:
+                    yield home, found  # type: ignore[misc]
+
+
+def skips_without_reason(change: Change) -> Iterator[Finding]:
+    """R024."""
+    for file in change.files:
+        if not file.path.startswith("tests/") or not file.is_python:
+            continue
+        for node in file.nodes(ast.Call, ast.Attribute):
+            called = _called_functions(file.new_tree)
+            if _is_unexplained(node, called):
+                message = f"{ast.unparse(node)[:70]} gives no reason"
+                hint = "reason='what is missing, and who brings it back when'"
+                yield Finding(code="R024", message=message, file=file.path, line=node.lineno, hint=hint)
+
+
+def _called_functions(tree: ast.Module | None) -> set[int]:
+    calls = (node for node in ast.walk(tree) if isinstance(node, ast.Call)) if tree else ()
+    return {id(call.func) for call in calls}
+
+
+def _is_unexplained(node: ast.AST, called: set[int]) -> bool:
+    if isinstance(node, ast.Attribute):
+        return id(node) not in called and ast.unparse(node) in (
+            "pytest.mark.skip",
+            "pytest.mark.xfail",
+            "unittest.skip",
+        )
+    assert isinstance(node, ast.Call)
+    name = ast.unparse(node.func)
+    reasons = [keyword.value for keyword in node.keywords if keyword.arg in ("reason", "msg")]
+    if name in ("pytest.mark.skip", "pytest.skip", "unittest.skip", "self.skipTest"):
+        reasons += node.args[:1]
+    elif name in ("pytest.mark.skipif", "pytest.mark.xfail", "unittest.skipIf", "unittest.skipUnless", "pytest.xfail"):
+        reasons += [] if name == "pytest.mark.skipif" else node.args[-1:] if name != "pytest.mark.xfail" else []
+    else:
+        return False
+    return not reasons or any(isinstance(r, ast.Constant) and not str(r.value or "").strip() for r in reasons)
