@@ -17,7 +17,7 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 
 from areal.experimental.models.archon.weights.adapter import StateDictAdapter, text_name
 from areal.experimental.models.archon.weights.map import Entry
-from areal.utils.weight_files import TensorHeader, check_headers, read_headers, read_tensors
+from areal.utils.weight_files import TensorReader, check_headers, read_headers
 
 
 def load_weights(state: Mapping[str, Tensor], adapter: StateDictAdapter, directory: Path) -> None:
@@ -32,15 +32,17 @@ def load_weights(state: Mapping[str, Tensor], adapter: StateDictAdapter, directo
     entries = adapter.weight_map.plan(by_text_name, only=frozenset(state))
     check_headers(by_text_name, {name: shape for entry in entries for name, shape in _hf_shapes(entry).items()})
 
-    def read(names: Iterable[str]) -> dict[str, Tensor]:
-        wanted: dict[str, TensorHeader] = {file_names[name]: by_text_name[name] for name in names}
-        return {text_name(name): tensor for name, tensor in read_tensors(wanted).items()}
+    with TensorReader(headers) as reader:
 
-    for pair in adapter.weight_map.tied_pairs(by_text_name):
-        adapter.weight_map.check_tied(read(pair))
-    for entry in entries:
-        for name, full in entry.to_ours(read(entry.hf)).items():
-            copy_full(state[name], full)
+        def read(names: Iterable[str]) -> dict[str, Tensor]:
+            tensors = reader.read(file_names[name] for name in names)
+            return {text_name(name): tensor for name, tensor in tensors.items()}
+
+        for pair in adapter.weight_map.tied_pairs(by_text_name):
+            adapter.weight_map.check_tied(read(pair))
+        for entry in entries:
+            for name, full in entry.to_ours(read(entry.hf)).items():
+                copy_full(state[name], full)
 
 
 @torch.no_grad()
