@@ -272,6 +272,9 @@ class _Parser:
         sizes |= {"expert_parallel_size": ffn.get("e", 1), "expert_tensor_parallel_size": ffn.get("t", 1)}
         if backend == "fsdp" and sizes["expert_tensor_parallel_size"] > 1:
             self._invalid(ffn_start, "expected no expert axis for fsdp, got ffn t > 1; use attn sizes alone")
+        etp, tp = ffn.get("t", 1), attn.get("t", 1)
+        if backend == "archon" and etp not in (1, tp):
+            self._invalid(ffn_start, f"expected ffn t (the cut of an expert) to be 1 or attn t = {tp}, got t{etp}")
         return self._strategy(start, sizes)
 
     def _match_experts(self, at: int, attn: dict[str, int], ffn: dict[str, int]) -> None:

@@ -207,6 +207,11 @@ def test_data_rank_of_model_parallel_peers_is_the_same(spec, shares, heads):
     assert strategy.data_heads() == heads
 
 
+def test_from_str_archon_experts_cut_otherwise_than_attention_is_refused():
+    with pytest.raises(ConfigError, match=r"expected ffn t .* to be 1 or attn t = 4, got t2"):
+        ModelAllocation.from_str("archon:(attn:d2t4|ffn:t2e2)")
+
+
 def test_usable_gpus_with_many_nodes_is_refused():
     with pytest.raises(ConfigError, match="one machine"):
         usable_gpus(ClusterSpecConfig(n_nodes=2))

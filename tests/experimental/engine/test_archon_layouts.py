@@ -169,3 +169,14 @@ def _too_long(rank: int, world_size: int, config: Any, backend: str) -> str:
 def test_forward_batch_sequence_over_the_limit_on_one_rank_raises_on_all(model_path: str):
     for text in run_ranks(_too_long, 2, tiny_config(model_path), "archon:d2"):
         assert "at most 256 tokens" in text and "got one of 300" in text
+
+
+@pytest.mark.parametrize("backend", ["archon:d2", "archon:d1t2", "archon:d1c2", "archon:p2", "archon:(attn:d2|ffn:e2)"])
+def test_train_batch_bfloat16_in_every_layout_stays_near_one_process(moe_path: str, backend: str):
+    archon = ArchonEngineConfig(pp_schedule="1F1B")
+    config = tiny_config(moe_path, dtype="bfloat16", mb_spec=micro_batches(2), archon=archon)
+    batch = make_batch(SEQ_LENS)
+    expected = train_two_steps(0, 1, config, "archon:d1", batch)
+    for got in run_ranks(train_two_steps, 2, config, backend, batch):
+        assert [step["loss"] for step in got[0]] == pytest.approx([step["loss"] for step in expected[0]], rel=1e-2)
+        assert {tensor.dtype for tensor in got[3].values()} == {torch.bfloat16}
