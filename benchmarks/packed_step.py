@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Tokens per second of a full training step: areal's packed step against HF on padded batches, on this CPU.
 
-    python benchmarks/packed_step.py --data ../shared/data/gsm8k/train.jsonl
+    python benchmarks/packed_step.py --data path/to/gsm8k/train.jsonl
 
 Batches of 16 sequences with the lengths of GSM8K (words of question and answer * 1.3); a step is forward, backward,
 clipping and AdamW on a model of about 13 M parameters. Rates count real tokens: padding counts for nothing. The speed
