@@ -36,9 +36,11 @@ class Command:
 COMMANDS = {
     "api": Command("areal.cli.api", "contracts with third-party packages: discover our usage, audit a release"),
     "archon": Command("areal.cli.archon", "list Archon's model families, or prove one against transformers"),
+    "commit-msg": Command("areal.cli.commit_msg", "check a commit message against the staged files, or begin one"),
     "config": Command("areal.cli.config", "check a configuration file and print the plan of the run"),
     "harness": Command("areal.cli.harness", "generate what coding agents read, and check that it is true"),
     "plan": Command("areal.cli.plan", "memory and collectives of an Archon layout, without the hardware"),
+    "pr": Command("areal.cli.pr", "draft a pull request of the checked-out branch, or open it"),
     "report": Command("areal.cli.report", "make the HTML report of a run directory"),
     "review": Command("areal.cli.review", "analyse a change: domains, risk, who looks at what, tests to run, checks"),
     "skill": Command("areal.cli.skill", "list, run, verify and self-test the skills that extend areal"),

@@ -86,6 +86,7 @@ def test_every_file_of_the_package_has_a_domain_and_every_glob_matches() -> None
     assert [name for name in files if not any(domain.holds(name) for domain in domains)] == []
     names = {domain.name for domain in domains}
     assert [link for domain in domains for link in domain.links if link not in names] == []
+    assert [domain.expert for domain in domains if f".agents/experts/{domain.expert}.md" not in files] == []
 
 
 def test_linked_grave_domains_are_critical_and_pages_are_low(tree: Path) -> None:
@@ -111,7 +112,7 @@ def test_markdown_report_names_passes_findings_and_tests(tree: Path) -> None:
         "# CHANGE_ANALYSIS_REPORT",
         "risk: **",
         "### training_engine (",
-        "fsdp-expert",
+        "fsdp",
         "R022",
         "tests/engine/test_core.py",
     ):
@@ -200,7 +201,7 @@ def test_no_repository_no_git_no_commit_and_shallow_clones_have_their_own_codes(
 def test_broken_domains_file_is_named_with_its_line(
     tree: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write(tree, {".agents/domains.yaml": "domains:\n  - name: x\n"})
+    write(tree, {".agents/domains.yaml": "domains:\n  - domain: x\n"})
     load_domains.cache_clear()
     monkeypatch.chdir(tree)
 

@@ -63,7 +63,7 @@ def load_domains(root: Path) -> tuple[Domain, ...]:
     data = read_yaml(root, DOMAINS_FILE, "domains").data
     return tuple(
         Domain(
-            entry["name"],
+            entry["domain"],
             entry["title"],
             entry["severity"],
             entry["expert"],
