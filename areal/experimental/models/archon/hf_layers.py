@@ -8,12 +8,12 @@ not cover is refused by `HFFields.finish`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from areal.experimental.models.archon.base import UnsupportedConfig
-from areal.experimental.models.archon.hf_config import activation, head_fields, layer_types
+from areal.experimental.models.archon.hf_config import activation, head_fields, layer_types, yarn_score_factor
 from areal.experimental.models.archon.hf_fields import HFFields
 from areal.experimental.models.archon.model_args import (
     AttentionArgs,
@@ -30,7 +30,6 @@ from areal.experimental.models.archon.model_args import (
     ScoreArgs,
     SharedExpertArgs,
 )
-from areal.experimental.models.archon.modules.rope_frequencies import yarn_mscale
 
 SLIDING, FULL, LINEAR = "sliding_attention", "full_attention", "linear_attention"
 
@@ -83,24 +82,38 @@ FFN = FeedForwardArgs | MoEArgs
 
 
 def pre_norm_layers(
-    mixers: Iterable[Mixer], ffns: Iterable[FFN], norm: NormArgs, **options: Any
+    hf: HFFields,
+    mixers: Mixer | Sequence[Mixer],
+    ffns: FFN | Sequence[FFN],
+    norm: NormArgs,
+    residual_scale: float = 1.0,
 ) -> tuple[LayerArgs, ...]:
-    """Llama's layout: a norm before the mixer and one before the feed-forward."""
-    return tuple(
-        LayerArgs(mixer=mixer, ffn=ffn, attention_norm=norm, ffn_norm=norm, **options)
-        for mixer, ffn in zip(mixers, ffns, strict=True)
-    )
+    """Llama's layout: a norm before the mixer and one before the feed-forward. What is given once is in all layers."""
+    return _layers(hf, mixers, ffns, attention_norm=norm, ffn_norm=norm, residual_scale=residual_scale)
 
 
-def post_norm_layers(mixers: Iterable[Mixer], ffn: FFN, norm: NormArgs) -> tuple[LayerArgs, ...]:
+def post_norm_layers(
+    hf: HFFields, mixers: Mixer | Sequence[Mixer], ffns: FFN | Sequence[FFN], norm: NormArgs
+) -> tuple[LayerArgs, ...]:
     """OLMo-2's layout: norms behind the mixer and the feed-forward."""
-    return tuple(LayerArgs(mixer=mixer, ffn=ffn, attention_post_norm=norm, ffn_post_norm=norm) for mixer in mixers)
+    return _layers(hf, mixers, ffns, attention_post_norm=norm, ffn_post_norm=norm)
 
 
-def sandwich_layers(mixers: Iterable[Mixer], ffn: FFN, norm: NormArgs) -> tuple[LayerArgs, ...]:
+def sandwich_layers(
+    hf: HFFields, mixers: Mixer | Sequence[Mixer], ffns: FFN | Sequence[FFN], norm: NormArgs
+) -> tuple[LayerArgs, ...]:
     """Gemma-2's layout: norms before and behind both."""
     names = ("attention_norm", "attention_post_norm", "ffn_norm", "ffn_post_norm")
-    return tuple(LayerArgs(mixer=mixer, ffn=ffn, **dict.fromkeys(names, norm)) for mixer in mixers)
+    return _layers(hf, mixers, ffns, **dict.fromkeys(names, norm))
+
+
+def _layers(
+    hf: HFFields, mixers: Mixer | Sequence[Mixer], ffns: FFN | Sequence[FFN], **options: Any
+) -> tuple[LayerArgs, ...]:
+    num_layers = hf("num_hidden_layers")
+    each_mixer = mixers if isinstance(mixers, Sequence) else [mixers] * num_layers
+    each_ffn = ffns if isinstance(ffns, Sequence) else [ffns] * num_layers
+    return tuple(LayerArgs(mixer=mixer, ffn=ffn, **options) for mixer, ffn in zip(each_mixer, each_ffn, strict=True))
 
 
 def sparse_pattern(hf: HFFields) -> list[bool]:
@@ -201,16 +214,14 @@ def after_first_dense(hf: HFFields, dense: FFN, sparse: FFN) -> list[FFN]:
     return mixed_ffns((i >= first for i in range(hf("num_hidden_layers"))), dense, sparse)
 
 
-def mla_args(hf: HFFields, rope: RopeArgs) -> MLAArgs:
+def mla_args(hf: HFFields) -> MLAArgs:
     """DeepSeek's latent attention. Scaled rotary tables raise the scale by mscale²; the latent norms have a fixed epsilon."""
     nope, rotary = hf("qk_nope_head_dim"), hf("qk_rope_head_dim")
     hf.ignore("qk_head_dim", "head_dim")  # sums and aliases of the two
     num_heads = hf("num_attention_heads")
     hf.expect("num_key_value_heads", num_heads)
     bias = hf("attention_bias")
-    scale = (nope + rotary) ** -0.5
-    if rope.kind != "default" and rope.mscale_all_dim:
-        scale *= yarn_mscale(rope.factor, rope.mscale_all_dim) ** 2
+    scale = (nope + rotary) ** -0.5 * yarn_score_factor(hf)
     return MLAArgs(
         num_heads=num_heads,
         q_rank=hf("q_lora_rank"),

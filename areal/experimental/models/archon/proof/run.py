@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+import torch
 from transformers import PreTrainedConfig
 from transformers.utils import logging as transformers_logging
 
@@ -49,7 +50,7 @@ def prove_config(
     checks: Mapping[str, Check] = CHECKS,
 ) -> list[CheckResult]:
     """All checks of one spec on one config; a check that raises has failed, and the others still run."""
-    with tempfile.TemporaryDirectory(prefix="areal-proof-") as folder, _quiet():
+    with tempfile.TemporaryDirectory(prefix="areal-proof-") as folder, _quiet(), _one_thread():
         case = Case(spec, config, Path(folder), seed=seed, label=label)
         return [_outcome(name, check, case) for name, check in checks.items()]
 
@@ -60,6 +61,17 @@ def _outcome(name: str, check: Check, case: Case) -> CheckResult:
     except _FAILURES as error:
         detail = f"{type(error).__name__}: {error}"
         return CheckResult(name=name, config=case.label, passed=False, detail=detail)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """On tensors this small, handing work to threads takes longer than the work."""
+    num_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(num_threads)
 
 
 @contextmanager

@@ -30,14 +30,8 @@ class DeepseekV3ModelArgs(DecoderArgs, BaseModelArgs):
         """Arguments of a `DeepseekV3Config`; raises `UnsupportedConfig`."""
         with reading(hf_config) as hf:
             norm = NormArgs(eps=hf("rms_norm_eps"))
-            tables = ropes(hf, hf("qk_rope_head_dim"))
-            attention = mla_args(hf, tables["default"])
+            attention = mla_args(hf)
+            tables = ropes(hf, attention.rope_head_dim)
             ffns = after_first_dense(hf, ffn_args(hf), deepseek_v3_moe(hf))
-            layers = pre_norm_layers([attention] * len(ffns), ffns, norm)
-            args = cls(
-                **decoder_fields(hf, is_critic),
-                layers=layers,
-                final_norm=norm,
-                ropes=tables,
-            )
-        return args
+            layers = pre_norm_layers(hf, attention, ffns, norm)
+            return cls(**decoder_fields(hf, is_critic), layers=layers, final_norm=norm, ropes=tables)

@@ -27,13 +27,12 @@ class Ernie45ModelArgs(DecoderArgs, BaseModelArgs):
             bias = hf("use_bias")
             attention = attention_args(hf, qkv_bias=bias, out_bias=bias)
             ffns = ernie_ffns(hf, bias)
-            layers = pre_norm_layers([attention] * len(ffns), ffns, norm)
+            layers = pre_norm_layers(hf, attention, ffns, norm)
             tables = ropes(hf, attention.head_dim)
-            args = cls(
+            return cls(
                 **decoder_fields(hf, is_critic),
                 layers=layers,
                 final_norm=norm,
                 ropes=tables,
                 head=HeadArgs(bias="moe_num_experts" in hf and bias),
             )
-        return args

@@ -32,9 +32,9 @@ class Gemma2ModelArgs(DecoderArgs, BaseModelArgs):
             attention = gemma_attention(hf, hf("attn_logit_softcapping"))
             tables = ropes(hf, attention.head_dim)
             layers = sandwich_layers(
-                by_layer_type(hf, attention, tables), ffn_args(hf, act_field="hidden_activation"), norm
+                hf, by_layer_type(hf, attention, tables), ffn_args(hf, act_field="hidden_activation"), norm
             )
-            args = cls(
+            return cls(
                 **decoder_fields(hf, is_critic),
                 layers=layers,
                 final_norm=norm,
@@ -42,4 +42,3 @@ class Gemma2ModelArgs(DecoderArgs, BaseModelArgs):
                 embedding=EmbeddingArgs(scale=hf("hidden_size") ** 0.5),
                 head=HeadArgs(softcap=hf("final_logit_softcapping")),
             )
-        return args

@@ -40,9 +40,9 @@ class Gemma3TextModelArgs(DecoderArgs, BaseModelArgs):
             tables = ropes(hf, attention.head_dim)
             hf.ignore("_sliding_window_pattern", "sliding_window_pattern")  # made into layer_types by HF
             layers = sandwich_layers(
-                by_layer_type(hf, attention, tables), ffn_args(hf, act_field="hidden_activation"), norm
+                hf, by_layer_type(hf, attention, tables), ffn_args(hf, act_field="hidden_activation"), norm
             )
-            args = cls(
+            return cls(
                 **decoder_fields(hf, is_critic),
                 layers=layers,
                 final_norm=norm,
@@ -50,4 +50,3 @@ class Gemma3TextModelArgs(DecoderArgs, BaseModelArgs):
                 embedding=EmbeddingArgs(scale=hf("hidden_size") ** 0.5),
                 head=HeadArgs(softcap=hf("final_logit_softcapping")),
             )
-        return args

@@ -25,13 +25,6 @@ class GlmModelArgs(DecoderArgs, BaseModelArgs):
         with reading(hf_config) as hf:
             norm = NormArgs(eps=hf("rms_norm_eps"))
             attention = attention_args(hf, qkv_bias=hf("attention_bias"))
-            num_layers = hf("num_hidden_layers")
-            layers = pre_norm_layers([attention] * num_layers, [ffn_args(hf)] * num_layers, norm)
+            layers = pre_norm_layers(hf, attention, ffn_args(hf), norm)
             tables = ropes(hf, attention.head_dim)
-            args = cls(
-                **decoder_fields(hf, is_critic),
-                layers=layers,
-                final_norm=norm,
-                ropes=tables,
-            )
-        return args
+            return cls(**decoder_fields(hf, is_critic), layers=layers, final_norm=norm, ropes=tables)

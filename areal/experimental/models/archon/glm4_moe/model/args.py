@@ -33,12 +33,6 @@ class Glm4MoeModelArgs(DecoderArgs, BaseModelArgs):
             qk_norm = QKNormArgs(norm=norm) if hf("use_qk_norm") else None
             attention = attention_args(hf, qkv_bias=hf("attention_bias"), qk_norm=qk_norm)
             ffns = after_first_dense(hf, ffn_args(hf), deepseek_v3_moe(hf))
-            layers = pre_norm_layers([attention] * len(ffns), ffns, norm)
+            layers = pre_norm_layers(hf, attention, ffns, norm)
             tables = ropes(hf, attention.head_dim)
-            args = cls(
-                **decoder_fields(hf, is_critic),
-                layers=layers,
-                final_norm=norm,
-                ropes=tables,
-            )
-        return args
+            return cls(**decoder_fields(hf, is_critic), layers=layers, final_norm=norm, ropes=tables)

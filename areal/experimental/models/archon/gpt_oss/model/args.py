@@ -34,11 +34,5 @@ class GptOssModelArgs(DecoderArgs, BaseModelArgs):
             attention = attention_args(hf, score, qkv_bias=bias, out_bias=bias)
             tables = ropes(hf, attention.head_dim)
             mixers = by_layer_type(hf, attention, tables)
-            layers = pre_norm_layers(mixers, [gpt_oss_moe(hf)] * len(mixers), norm)
-            args = cls(
-                **decoder_fields(hf, is_critic),
-                layers=layers,
-                final_norm=norm,
-                ropes=tables,
-            )
-        return args
+            layers = pre_norm_layers(hf, mixers, gpt_oss_moe(hf), norm)
+            return cls(**decoder_fields(hf, is_critic), layers=layers, final_norm=norm, ropes=tables)

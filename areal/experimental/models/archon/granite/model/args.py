@@ -33,15 +33,15 @@ class GraniteModelArgs(DecoderArgs, BaseModelArgs):
             bias = hf("attention_bias")
             score = ScoreArgs(scale=hf("attention_multiplier"))
             attention = attention_args(hf, score=score, qkv_bias=bias, out_bias=bias)
-            num_layers = hf("num_hidden_layers")
             layers = pre_norm_layers(
-                [attention] * num_layers,
-                [ffn_args(hf, bias=hf("mlp_bias"))] * num_layers,
+                hf,
+                attention,
+                ffn_args(hf, bias=hf("mlp_bias")),
                 norm,
                 residual_scale=hf("residual_multiplier"),
             )
             tables = ropes(hf, attention.head_dim)
-            args = cls(
+            return cls(
                 **decoder_fields(hf, is_critic),
                 layers=layers,
                 final_norm=norm,
@@ -49,4 +49,3 @@ class GraniteModelArgs(DecoderArgs, BaseModelArgs):
                 embedding=EmbeddingArgs(scale=hf("embedding_multiplier")),
                 head=HeadArgs(scale=1.0 / hf("logits_scaling")),
             )
-        return args

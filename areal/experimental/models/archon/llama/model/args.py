@@ -9,17 +9,11 @@ from typing import Self
 from transformers import PreTrainedConfig
 
 from areal.experimental.models.archon.base import BaseModelArgs
-from areal.experimental.models.archon.hf_config import activation, decoder_fields, head_fields
+from areal.experimental.models.archon.hf_config import decoder_fields
 from areal.experimental.models.archon.hf_fields import reading
+from areal.experimental.models.archon.hf_layers import attention_args, ffn_args, pre_norm_layers
 from areal.experimental.models.archon.llama.model.rope import ropes
-from areal.experimental.models.archon.model_args import (
-    AttentionArgs,
-    DecoderArgs,
-    FeedForwardArgs,
-    LayerArgs,
-    NormArgs,
-    ScoreArgs,
-)
+from areal.experimental.models.archon.model_args import DecoderArgs, NormArgs
 
 
 class LlamaModelArgs(DecoderArgs, BaseModelArgs):
@@ -30,25 +24,8 @@ class LlamaModelArgs(DecoderArgs, BaseModelArgs):
         """Arguments of a `LlamaConfig`; raises `UnsupportedConfig`."""
         with reading(hf_config) as hf:
             norm = NormArgs(eps=hf("rms_norm_eps"))
-            heads = head_fields(hf)
-            attention_bias, mlp_bias = hf("attention_bias"), hf("mlp_bias")
-            attention = AttentionArgs(
-                **heads,
-                score=ScoreArgs(scale=heads["head_dim"] ** -0.5),
-                qkv_bias=attention_bias,
-                out_bias=attention_bias,
-            )
-            ffn = FeedForwardArgs(
-                intermediate_size=hf("intermediate_size"),
-                activation=activation(hf),
-                in_bias=mlp_bias,
-                out_bias=mlp_bias,
-            )
-            layer = LayerArgs(mixer=attention, ffn=ffn, attention_norm=norm, ffn_norm=norm)
-            args = cls(
-                **decoder_fields(hf, is_critic),
-                layers=(layer,) * hf("num_hidden_layers"),
-                final_norm=norm,
-                ropes=ropes(hf, heads["head_dim"]),
-            )
-        return args
+            bias = hf("attention_bias")
+            attention = attention_args(hf, qkv_bias=bias, out_bias=bias)
+            layers = pre_norm_layers(hf, attention, ffn_args(hf, bias=hf("mlp_bias")), norm)
+            tables = ropes(hf, attention.head_dim)
+            return cls(**decoder_fields(hf, is_critic), layers=layers, final_norm=norm, ropes=tables)

@@ -31,13 +31,6 @@ class MixtralModelArgs(DecoderArgs, BaseModelArgs):
             norm = NormArgs(eps=hf("rms_norm_eps"))
             attention = with_window(attention_args(hf), hf("sliding_window"))
             moe = softmax_moe(hf, normalize=True, size_field="intermediate_size")
-            num_layers = hf("num_hidden_layers")
-            layers = pre_norm_layers([attention] * num_layers, [moe] * num_layers, norm)
+            layers = pre_norm_layers(hf, attention, moe, norm)
             tables = ropes(hf, attention.head_dim)
-            args = cls(
-                **decoder_fields(hf, is_critic),
-                layers=layers,
-                final_norm=norm,
-                ropes=tables,
-            )
-        return args
+            return cls(**decoder_fields(hf, is_critic), layers=layers, final_norm=norm, ropes=tables)

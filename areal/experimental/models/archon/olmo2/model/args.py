@@ -27,11 +27,5 @@ class Olmo2ModelArgs(DecoderArgs, BaseModelArgs):
             bias = hf("attention_bias")
             attention = attention_args(hf, qkv_bias=bias, out_bias=bias, qk_norm=QKNormArgs(norm=norm, kind="flat"))
             tables = ropes(hf, attention.head_dim)
-            layers = post_norm_layers([attention] * hf("num_hidden_layers"), ffn_args(hf), norm)
-            args = cls(
-                **decoder_fields(hf, is_critic),
-                layers=layers,
-                final_norm=norm,
-                ropes=tables,
-            )
-        return args
+            layers = post_norm_layers(hf, attention, ffn_args(hf), norm)
+            return cls(**decoder_fields(hf, is_critic), layers=layers, final_norm=norm, ropes=tables)

@@ -33,11 +33,5 @@ class Olmo3ModelArgs(DecoderArgs, BaseModelArgs):
             attention = attention_args(hf, qkv_bias=bias, out_bias=bias, qk_norm=QKNormArgs(norm=norm, kind="flat"))
             tables = ropes(hf, attention.head_dim)
             mixers = by_layer_type(hf, attention, tables)
-            layers = post_norm_layers(mixers, ffn_args(hf), norm)
-            args = cls(
-                **decoder_fields(hf, is_critic),
-                layers=layers,
-                final_norm=norm,
-                ropes=tables,
-            )
-        return args
+            layers = post_norm_layers(hf, mixers, ffn_args(hf), norm)
+            return cls(**decoder_fields(hf, is_critic), layers=layers, final_norm=norm, ropes=tables)

@@ -34,11 +34,5 @@ class Qwen3ModelArgs(DecoderArgs, BaseModelArgs):
             tables = ropes(hf, attention.head_dim)
             hf.ignore("use_sliding_window", "max_window_layers")  # made into layer_types by HF
             mixers = by_layer_type(hf, attention, tables)
-            layers = pre_norm_layers(mixers, [ffn_args(hf)] * len(mixers), norm)
-            args = cls(
-                **decoder_fields(hf, is_critic),
-                layers=layers,
-                final_norm=norm,
-                ropes=tables,
-            )
-        return args
+            layers = pre_norm_layers(hf, mixers, ffn_args(hf), norm)
+            return cls(**decoder_fields(hf, is_critic), layers=layers, final_norm=norm, ropes=tables)

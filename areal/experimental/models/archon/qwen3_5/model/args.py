@@ -35,12 +35,6 @@ class Qwen35ModelArgs(DecoderArgs, BaseModelArgs):
             else:
                 ffn = ffn_args(hf)
             mixers = gated_delta_mixers(hf, norm, fused_projections=False)
-            layers = pre_norm_layers(mixers, [ffn] * len(mixers), norm)
+            layers = pre_norm_layers(hf, mixers, ffn, norm)
             tables = ropes(hf, hf("head_dim"))
-            args = cls(
-                **decoder_fields(hf, is_critic),
-                layers=layers,
-                final_norm=norm,
-                ropes=tables,
-            )
-        return args
+            return cls(**decoder_fields(hf, is_critic), layers=layers, final_norm=norm, ropes=tables)

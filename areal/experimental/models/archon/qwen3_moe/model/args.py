@@ -39,12 +39,6 @@ class Qwen3MoeModelArgs(DecoderArgs, BaseModelArgs):
             )  # HF unsets the window when it is off, and never reads the other
             attention = with_window(attention, hf("sliding_window"))
             ffns = mixed_ffns(sparse_pattern(hf), ffn_args(hf), softmax_moe(hf, hf("norm_topk_prob")))
-            layers = pre_norm_layers([attention] * len(ffns), ffns, norm)
+            layers = pre_norm_layers(hf, attention, ffns, norm)
             tables = ropes(hf, attention.head_dim)
-            args = cls(
-                **decoder_fields(hf, is_critic),
-                layers=layers,
-                final_norm=norm,
-                ropes=tables,
-            )
-        return args
+            return cls(**decoder_fields(hf, is_critic), layers=layers, final_norm=norm, ropes=tables)

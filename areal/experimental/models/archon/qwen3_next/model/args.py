@@ -34,12 +34,6 @@ class Qwen3NextModelArgs(DecoderArgs, BaseModelArgs):
             norm = NormArgs(eps=hf("rms_norm_eps"), offset=1.0, weight_in_fp32=True)
             moe = softmax_moe(hf, hf("norm_topk_prob"), shared=gated_shared_expert(hf))
             ffns = mixed_ffns(sparse_pattern(hf), ffn_args(hf), moe)
-            layers = pre_norm_layers(gated_delta_mixers(hf, norm, fused_projections=True), ffns, norm)
+            layers = pre_norm_layers(hf, gated_delta_mixers(hf, norm, fused_projections=True), ffns, norm)
             tables = ropes(hf, hf("head_dim"))
-            args = cls(
-                **decoder_fields(hf, is_critic),
-                layers=layers,
-                final_norm=norm,
-                ropes=tables,
-            )
-        return args
+            return cls(**decoder_fields(hf, is_critic), layers=layers, final_norm=norm, ropes=tables)
