@@ -2,7 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """ArchonEngine on several ranks: every layout gives the numbers of one process."""
 
+import os
 import re
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +13,11 @@ import torch
 
 from areal.api.alloc_mode import ModelAllocation
 from areal.api.cli_args import ArchonEngineConfig
-from areal.utils.errors import ConfigError
+from areal.trainer.train_group import TrainGroup
+from areal.utils.errors import ConfigError, WorkerDied
 from tests.distributed import run_ranks
 from tests.engine.tiny import (
+    FT_SPEC,
     SEQ_LENS,
     make_batch,
     micro_batches,
@@ -180,3 +184,28 @@ def test_train_batch_bfloat16_in_every_layout_stays_near_one_process(moe_path: s
     for got in run_ranks(train_two_steps, 2, config, backend, batch):
         assert [step["loss"] for step in got[0]] == pytest.approx([step["loss"] for step in expected[0]], rel=1e-2)
         assert {tensor.dtype for tensor in got[3].values()} == {torch.bfloat16}
+
+
+@pytest.mark.parametrize("backend", ["archon:d2", "archon:d1t2", "archon:d1c2"])
+def test_train_batch_prefixes_shared_or_not_change_nothing_in_any_layout(model_path: str, backend: str):
+    batch = make_batch(SEQ_LENS)
+    batch["input_ids"][[1, 3, 4, 6], :10] = batch["input_ids"][1, :10].clone()
+    assert_same_as_one_process(tiny_config(model_path, mb_spec=micro_batches(2)), backend, batch)
+
+
+def test_rank_that_dies_in_a_step_ends_the_group_with_its_name(model_path: str, tmp_path: Path):
+    config = tiny_config(model_path, backend="archon:d1t2")
+    worker = "areal.trainer.train_worker:LMWorker"
+    group = TrainGroup.start(
+        worker, "archon:d1t2", (config, FT_SPEC, 1, None), name="actor", log_dir=tmp_path / "workers"
+    )
+    try:
+        batch = [rows_of(make_batch(SEQ_LENS), [row]) for row in range(len(SEQ_LENS))]
+        for sample in batch:
+            sample["loss_mask"] = sample["attention_mask"].int()
+        assert group.call_split("train_lm", batch)[0]["update_successful"] == 1.0
+        os.kill(group._workers.health()[1].pid, signal.SIGKILL)
+        with pytest.raises(WorkerDied, match="1"):
+            group.call_split("train_lm", batch)
+    finally:
+        group.close()
