@@ -124,12 +124,14 @@ def _shrunk(default: dict[str, Any], sizes: dict[str, Any]) -> dict[str, Any]:
     for name, value in default.items():
         if name in options:
             continue
-        if isinstance(value, float | int) and not isinstance(value, bool) and name.endswith(_FACTOR_ENDINGS):
+        if isinstance(value, float) and name.endswith(_FACTOR_ENDINGS):
             options[name] = next(factors)
         elif isinstance(value, list) and len(value) == num_layers:
             kinds = list(dict.fromkeys(value))
             if len(kinds) > 1:  # of one kind, it may follow from switches that are set here
                 options[name] = [kinds[i % len(kinds)] for i in range(NUM_LAYERS)]
+    if "n_group" in default:  # groups of two experts
+        options |= {name: 2 * _FIRST["n_group"] for name in ("num_experts", "num_local_experts") if name in default}
     # Full multi-head attention where keys come from one latent vector.
     if "kv_lora_rank" in default:
         options["num_key_value_heads"] = options["num_attention_heads"]
