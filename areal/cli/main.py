@@ -38,6 +38,7 @@ COMMANDS = {
     "archon": Command("areal.cli.archon", "list Archon's model families, or prove one against transformers"),
     "commit-msg": Command("areal.cli.commit_msg", "check a commit message against the staged files, or begin one"),
     "config": Command("areal.cli.config", "check a configuration file and print the plan of the run"),
+    "doctor": Command("areal.cli.doctor", "look at environment and machine; run every collective with deadlines"),
     "harness": Command("areal.cli.harness", "generate what coding agents read, and check that it is true"),
     "plan": Command("areal.cli.plan", "memory and collectives of an Archon layout, without the hardware"),
     "pr": Command("areal.cli.pr", "draft a pull request of the checked-out branch, or open it"),
