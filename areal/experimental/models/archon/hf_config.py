@@ -82,13 +82,27 @@ def layer_types(hf: HFFields, *known: str) -> tuple[str, ...]:
     return types
 
 
-def rope_tables(hf: HFFields, head_dim: int, style: str = "half") -> dict[str, RopeArgs]:
-    """`rope_parameters` as tables: one named `default`, or one for each layer type that has its own."""
+def rope_tables(
+    hf: HFFields, head_dim: int, style: str = "half", *, read_elsewhere: tuple[str, ...] = ()
+) -> dict[str, RopeArgs]:
+    """`rope_parameters` as tables: one named `default`, or one for each layer type that has its own.
+
+    `read_elsewhere` are entries that are no part of a table and that the family reads itself.
+    """
     parameters = hf("rope_parameters")
     if "rope_type" in parameters or "rope_theta" in parameters:
-        return {"default": _rope_args(hf, parameters, head_dim, style, "rope_parameters")}
+        tables = {"default": parameters}
+    else:
+        tables = {kind: table for kind, table in parameters.items() if table}
     return {
-        kind: _rope_args(hf, table, head_dim, style, f"rope_parameters.{kind}") for kind, table in parameters.items()
+        kind: _rope_args(
+            hf,
+            {name: value for name, value in table.items() if name not in read_elsewhere},
+            head_dim,
+            style,
+            "rope_parameters" if table is parameters else f"rope_parameters.{kind}",
+        )
+        for kind, table in tables.items()
     }
 
 

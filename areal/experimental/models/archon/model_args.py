@@ -75,6 +75,8 @@ class RopeArgs(_Checked):
     attention_factor: float | None = None
     head_dim: int = 0
     """Width of the whole head (proportional rope); 0 means rotary_dim."""
+    is_reversed: bool = False
+    """Whether heads turn the other way round (nanochat)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,7 +120,8 @@ class AttentionArgs(_Checked):
 
     gate: `query`: q_proj emits [q | gate] for each head, sigmoid(gate) multiplies the output; `channel`: a projection of its
     own, one gate a channel; `head`: one gate a head. out_norm: over all channels before the output projection.
-    clip_qkv: clamp of all projections. value_scale multiplies the output of attention.
+    gate_activation: what makes a factor of the gate. clip_qkv: clamp of all projections. value_scale multiplies the output
+    of attention.
     """
 
     num_heads: int
@@ -131,6 +134,7 @@ class AttentionArgs(_Checked):
     out_bias: bool = False
     qk_norm: QKNormArgs | None = None
     gate: Literal["none", "query", "channel", "head"] = "none"
+    gate_activation: Literal["sigmoid", "softplus"] = "sigmoid"
     clip_qkv: float | None = None
     query_temperature: QueryTemperatureArgs | None = None
     out_norm: NormArgs | None = None

@@ -8,9 +8,10 @@ Dimensions: N tokens, E hidden width, H query heads, K key heads, D query/key wi
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from areal.experimental.models.archon.contexts.protocol import TokenInfo
@@ -19,6 +20,8 @@ from areal.experimental.models.archon.modules.fused import FusedLinears
 from areal.experimental.models.archon.modules.norm import Norm
 from areal.experimental.models.archon.modules.rope import rotate
 from areal.experimental.models.archon.roles import Role
+
+_GATES: dict[str, Callable[[Tensor], Tensor]] = {"sigmoid": torch.sigmoid, "softplus": F.softplus}
 
 
 class Attention(nn.Module):
@@ -83,7 +86,7 @@ class Attention(nn.Module):
         if args.value_scale != 1.0:
             y = y * args.value_scale
         if gate is not None:
-            y = y * torch.sigmoid(gate)
+            y = y * _GATES[args.gate_activation](gate)
         y = y.flatten(-2)
         return self.wo(y if self.out_norm is None else self.out_norm(y))
 

@@ -59,6 +59,7 @@ class Rope(nn.Module):
 
     def _signed(self, freq: Tensor) -> Tensor:
         """cos is even and sin is odd: negative frequencies give the signs that `rotate` needs."""
+        freq = -freq if self.args.is_reversed else freq
         if self.args.style == "half":
             return torch.cat((-freq, freq))
         return torch.stack((-freq, freq), dim=-1).flatten()

@@ -84,6 +84,8 @@ def _lists(config: PreTrainedConfig, model_class: type, name: str, value: list[A
             kinds += [k for k in compared_strings(model_class, name) if k not in kinds]
         elif isinstance(value[0], bool | int) and set(kinds) <= {0, 1}:
             kinds = [value[0], type(value[0])(1 - value[0])]
+        elif isinstance(value[0], int) and not isinstance(value[0], bool):
+            return [[v * 2 for v in value], [v * (1 + n % 2) for n, v in enumerate(value)]]
         rotated = [kinds[(i + 1) % len(kinds)] for i in range(depth)]
         uniform = [[kind] * depth for kind in kinds]
         mixed = [kinds[min(i, len(kinds) - 1)] for i in range(depth)]

@@ -31,8 +31,8 @@ from areal.experimental.models.archon.scaffold.findings import Unexplained
 from areal.experimental.models.archon.scaffold.hf_model import Attend, Call
 from areal.experimental.models.archon.scaffold.norms import FittedNorm, fit_norm
 from areal.experimental.models.archon.scaffold.qk_norms import fit_qk_norm, traced_norms
-from areal.experimental.models.archon.scaffold.rotary import fit_rope
 from areal.experimental.models.archon.scaffold.scores import fit_scores
+from areal.experimental.models.archon.scaffold.temperature import fit_rope_and_temperature
 
 
 @dataclass(frozen=True)
@@ -83,11 +83,18 @@ def fit_attention(mixer: MixerTrace) -> FittedAttention:
             f"expected projections of the input and one before the output, got {[p.name for p in products]}",
         )
     failures: list[Unexplained] = []
-    for reading in _readings(inputs, attend, mixer.where):
+    for reading in _readings(inputs, attend):
         try:
             return _fit_reading(mixer, reading, outputs[0])
         except Unexplained as error:
             failures.append(error)
+    if not failures:
+        widths = [f"{p.name} ({p.width})" for p in inputs]
+        raise Unexplained(
+            mixer.where,
+            f"no reading of the projections {widths} gives the {attend.v.shape[1]} values of {attend.v.shape[-1]} that "
+            f"attention gets for {attend.q.shape[1]} query heads of {attend.q.shape[-1]}",
+        )
     raise min(failures, key=lambda error: min(error.errors.values(), default=float("inf")))
 
 
@@ -99,7 +106,9 @@ def _fit_reading(mixer: MixerTrace, reading: _Projections, out: LinearCall) -> F
     q, k = q.unflatten(-1, (num_heads, -1)), k.unflatten(-1, (num_kv_heads, -1))
     final = heads_last(attend.q, num_heads), heads_last(attend.k, num_kv_heads)
     norms = traced_norms(mixer.calls, (q, k), final)
-    rope = fit_rope(mixer.config, mixer.where, norms.before_rope, norms.after_rope, mixer.layer_kind)
+    rope, temperature = fit_rope_and_temperature(
+        mixer.config, mixer.where, norms.before_rope, norms.after_rope, mixer.layer_kind
+    )
     score, sinks = fit_scores(mixer.where, mixer.attend, mixer.calls, mixer.config)
     weights = {**reading.weights, "wo.weight": out.weight}
     if out.bias is not None:
@@ -112,7 +121,9 @@ def _fit_reading(mixer: MixerTrace, reading: _Projections, out: LinearCall) -> F
         if rope.name is None and qk_norm.after_rope:
             qk_norm = replace(qk_norm, after_rope=False)
         weights |= norm_weights
-    gate, value_scale, out_norm = _fit_output(mixer, reading, out)
+    gate, gate_activation, value_scale, out_norm = _fit_output(mixer, reading, out)
+    if clip is None:  # scaled values are a scaled output
+        value_scale = _clean(value_scale * ratio(heads_last(attend.v, num_kv_heads).flatten(-2), v))
     if out_norm is not None:
         weights |= {f"out_norm.{name}": t for name, t in out_norm.weights.items()}
     args = AttentionArgs(
@@ -126,6 +137,8 @@ def _fit_reading(mixer: MixerTrace, reading: _Projections, out: LinearCall) -> F
         out_bias=out.bias is not None,
         qk_norm=qk_norm,
         gate=gate,  # type: ignore[arg-type]
+        gate_activation=gate_activation,  # type: ignore[arg-type]
+        query_temperature=temperature,
         clip_qkv=clip,
         out_norm=None if out_norm is None else out_norm.args,
         value_scale=value_scale,
@@ -139,24 +152,13 @@ def heads_last(x: Tensor, num_heads: int) -> Tensor:
     return x[0, ::every].transpose(0, 1)
 
 
-def _readings(inputs: Sequence[LinearCall], attend: Attend, where: str) -> Iterator[_Projections]:
+def _readings(inputs: Sequence[LinearCall], attend: Attend) -> Iterator[_Projections]:
     """All ways to read the projections that fit the widths; values, which pass unchanged, decide most of them."""
-    num_heads, head_dim, value_dim = attend.q.shape[1], attend.q.shape[-1], attend.v.shape[-1]
-    tried = 0
     for reading in itertools.chain(_separate(inputs, attend), _fused(inputs, attend)):
-        tried += 1
-        num_kv_heads = reading.v.shape[-1] // value_dim
+        num_kv_heads = reading.v.shape[-1] // attend.v.shape[-1]
         v = heads_last(attend.v, num_kv_heads).flatten(-2)
-        if same(reading.v, v) or _is_clipped(reading.v, v):
+        if is_multiple(v, reading.v) or _is_clipped(reading.v, v):
             yield reading
-    if not tried:
-        raise Unexplained(
-            where,
-            f"projections are {[p.width for p in inputs]} wide; attention has {num_heads} query heads of {head_dim} and "
-            f"{attend.k.shape[1]} key heads of {head_dim}, values of {value_dim}",
-        )
-    raise_from = [f"{p.name} ({p.width})" for p in inputs]
-    raise Unexplained(where, f"no reading of the projections {raise_from} gives the values and scores of attention")
 
 
 def _separate(inputs: Sequence[LinearCall], attend: Attend) -> Iterator[_Projections]:
@@ -227,14 +229,17 @@ def _clip(
 ) -> tuple[float | None, tuple[Tensor, Tensor, Tensor]]:
     """The limit of the projections, read off the values."""
     final_v = final_v.flatten(-2)
-    if same(v, final_v):
+    if is_multiple(final_v, v):
         return None, (q, k, v)
     limit = float(final_v.abs().max())
     return limit, (q.clamp(-limit, limit), k.clamp(-limit, limit), v.clamp(-limit, limit))
 
 
-def _fit_output(mixer: MixerTrace, reading: _Projections, out: LinearCall) -> tuple[str, float, FittedNorm | None]:
-    """What happens between the attention function and the output projection: gate, scale, norm."""
+_GATES = {"sigmoid": torch.sigmoid, "softplus": torch.nn.functional.softplus}
+
+
+def _fit_output(mixer: MixerTrace, reading: _Projections, out: LinearCall) -> tuple[str, str, float, FittedNorm | None]:
+    """What happens between the attention function and the output projection: gate, its activation, scale, norm."""
     value = rows(mixer.attend.out.flatten(-2))
     reads = out.x
     norm: FittedNorm | None = None
@@ -246,18 +251,22 @@ def _fit_output(mixer: MixerTrace, reading: _Projections, out: LinearCall) -> tu
     if reading.gate is None:
         errors["no gate"] = mismatch(value * ratio(reads, value), reads)
         if is_multiple(reads, value):
-            factor = ratio(reads, value)
-            return "none", 1.0 if abs(factor - 1.0) < 1e-5 else factor, norm
+            return "none", "sigmoid", ratio(reads, value), norm
     else:
-        gate = torch.sigmoid(reading.gate)
-        if reading.gate_kind == "head":
-            gate = gate.repeat_interleave(mixer.attend.v.shape[-1], dim=-1)
-        errors[f"sigmoid gate ({reading.gate_kind})"] = mismatch(value * gate, reads)
-        if same(value * gate, reads):
-            return reading.gate_kind, 1.0, norm
+        for name, function in _GATES.items():
+            gate = function(reading.gate)
+            if reading.gate_kind == "head":
+                gate = gate.repeat_interleave(mixer.attend.v.shape[-1], dim=-1)
+            errors[f"{name} gate ({reading.gate_kind})"] = mismatch(value * gate, reads)
+            if same(value * gate, reads):
+                return reading.gate_kind, name, 1.0, norm
     raise Unexplained(
         mixer.where, "the output projection reads something else than the (gated) attention output", errors
     )
+
+
+def _clean(value: float) -> float:
+    return 1.0 if abs(value - 1.0) < 1e-5 else value
 
 
 __all__ = ["FittedAttention", "MixerTrace", "NormArgs", "fit_attention", "heads_last"]

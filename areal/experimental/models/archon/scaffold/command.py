@@ -64,7 +64,10 @@ def scaffold(
         ) from error
     describe(report, discovery)
     with tempfile.TemporaryDirectory(prefix="areal-archon-new-") as folder:
-        stage(discovery, target, Path(folder))
+        if refusal := stage(discovery, target, Path(folder)):
+            report.add(
+                [Finding(code="A031", severity="warning", message=f"the class's default config is refused: {refusal}")]
+            )
         run = run_tests(target, Path(folder))
         report.stats["tests"] = run.summary
         if not run.passed:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from areal.experimental.models.archon.model_args import ExpertArgs
 from areal.experimental.models.archon.modules.activation import activation_of, clamped_swiglu
-from areal.experimental.models.archon.scaffold.dataflow import TOLERANCE, mismatch, rows
+from areal.experimental.models.archon.scaffold.dataflow import TOLERANCE, mismatch, rows, same
 from areal.experimental.models.archon.scaffold.feed_forward import ACTIVATIONS
 from areal.experimental.models.archon.scaffold.findings import Unexplained
 from areal.experimental.models.archon.scaffold.hf_model import Call
@@ -24,13 +24,17 @@ from areal.experimental.models.archon.scaffold.hf_model import Call
 
 @dataclass(frozen=True)
 class FittedExperts:
-    """Arguments, tensors (`w1`, `b1`, ...) and the routing that HF fed to the experts: dense weights `[T, X]`."""
+    """Arguments, tensors (`w1`, `b1`, ...) and the routing that HF fed to the experts: dense weights `[T, X]`.
+
+    weight_on_input: the weights multiply the inputs of the experts, which all run on all tokens (llama4).
+    """
 
     args: ExpertArgs
     weights: dict[str, Tensor]
     routing_TX: Tensor
     top_k: int
     output: Tensor
+    weight_on_input: bool = False
 
 
 @dataclass(frozen=True)
@@ -39,11 +43,15 @@ class _Reading:
     w: dict[str, Tensor]
 
 
-def fit_experts(call: Call) -> FittedExperts:
-    """The experts that a call computes; `Unexplained` when they are none of ours."""
+def fit_experts(call: Call, x: Tensor) -> FittedExperts:
+    """The experts that a call computes for tokens `x`; `Unexplained` when they are none of ours."""
     matrices = {name: p.detach() for name, p in call.module.named_parameters() if p.ndim == 3}
     vectors = {name: p.detach() for name, p in call.module.named_parameters() if p.ndim == 2}
     num_experts = next(iter(matrices.values())).shape[0]
+    if rows(call.x).shape[0] == num_experts * x.shape[0]:
+        return _fit_dense(call, x, matrices)
+    if not same(rows(call.x), x):
+        raise Unexplained(call.name, "the experts read something else than the input of the layer")
     x, routing_TX, top_k = _routing(call, num_experts)
     errors: dict[str, float] = {}
     for reading in _readings(list(matrices.values()), list(vectors.values()), x.shape[-1]):
@@ -55,6 +63,34 @@ def fit_experts(call: Call) -> FittedExperts:
                 return FittedExperts(args, reading.w, routing_TX, top_k, rows(call.y))
     shapes = {name: tuple(p.shape) for name, p in (matrices | vectors).items()}
     raise Unexplained(call.name, f"no reading of the experts' tensors {shapes} reproduces their output", errors)
+
+
+def _fit_dense(call: Call, x: Tensor, matrices: dict[str, Tensor]) -> FittedExperts:
+    """Experts that each get every token, times its routing weight."""
+    num_experts = next(iter(matrices.values())).shape[0]
+    inputs_XTE = rows(call.x).unflatten(0, (num_experts, -1))
+    outputs_XTE = rows(call.y).unflatten(0, (num_experts, -1))
+    routing_TX = ((inputs_XTE * x).sum(-1) / x.square().sum(-1)).T
+    if not same(routing_TX.T[..., None] * x, inputs_XTE):
+        raise Unexplained(call.name, "the experts read something else than multiples of the layer's input")
+    errors: dict[str, float] = {}
+    for reading in _readings(list(matrices.values()), [], x.shape[-1]):
+        for args in _activations(call.module, reading):
+            got = torch.stack(
+                [_compute(rows_TE, _one(x, i, num_experts), reading, args) for i, rows_TE in enumerate(inputs_XTE)]
+            )
+            errors[f"{args.activation}, {reading.label}"] = error = mismatch(got, outputs_XTE)
+            if error < TOLERANCE:
+                top_k = int((routing_TX > 0).sum(1).max())
+                return FittedExperts(args, reading.w, routing_TX, top_k, outputs_XTE.sum(0), weight_on_input=True)
+    raise Unexplained(call.name, "no reading of the experts' tensors reproduces their output", errors)
+
+
+def _one(x: Tensor, expert: int, num_experts: int) -> Tensor:
+    """Routing of all tokens to one expert."""
+    routing = torch.zeros(x.shape[0], num_experts)
+    routing[:, expert] = 1.0
+    return routing
 
 
 def _routing(call: Call, num_experts: int) -> tuple[Tensor, Tensor, int]:

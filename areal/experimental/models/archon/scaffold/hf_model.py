@@ -22,7 +22,8 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from transformers.models.llama.modeling_llama import eager_attention_forward
 
 PROBE = "areal_scaffold_probe"
-NUM_TOKENS = 24
+NUM_TOKENS = 40
+"""More than twice every tiny window and step, so that doubled ones are still seen."""
 NOISE = 0.2
 """Standard deviation added to every parameter: default ones and zeros would hide offsets, biases and roles."""
 
@@ -121,7 +122,8 @@ def _hook(record: Trace, name: str) -> Callable[..., None]:
     def write(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> None:
         x, y = _first_tensor([*args, *kwargs.values()]), _first_tensor([result])
         if x is not None and y is not None:
-            record.calls.append(Call(name, module, args, kwargs, x, y, result))
+            # Copies: some families go on working in place.
+            record.calls.append(Call(name, module, args, kwargs, x.detach().clone(), y.detach().clone(), result))
 
     return write
 

@@ -7,17 +7,21 @@ Nothing outside the stage changes before every generated test has passed; the re
 
 from __future__ import annotations
 
+import importlib
 import os
 import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from areal.experimental.models import archon
+from areal.experimental.models.archon.base import UnsupportedConfig
 from areal.experimental.models.archon.scaffold.findings import Refused
-from areal.experimental.models.archon.scaffold.pipeline import Discovery
+from areal.experimental.models.archon.scaffold.pipeline import Discovery, config_class_of
 from areal.experimental.models.archon.scaffold.proof_source import proof_files
 
 ARCHON = Path(archon.__path__[0])
@@ -62,13 +66,42 @@ def target_of(name: str, output: Path | None) -> Target:
     return target
 
 
-def stage(discovery: Discovery, target: Target, folder: Path) -> None:
-    """Write package and tests below `folder`, formatted."""
+def stage(discovery: Discovery, target: Target, folder: Path) -> str:
+    """Write package and tests below `folder`, formatted; returns why the default config is refused, if it is."""
     for path, text in discovery.files().items():
         _write(folder / "package" / target.package.name / path, text)
-    for path, text in proof_files(discovery, is_in_tree=target.registry is not None).items():
+    refusal = refusal_of_default(discovery, target, folder)
+    files = proof_files(discovery, is_in_tree=target.registry is not None, default_is_read=not refusal)
+    for path, text in files.items():
         _write(folder / "tests" / target.tests.name / path, text)
     format_sources(folder)
+    return refusal
+
+
+def refusal_of_default(discovery: Discovery, target: Target, folder: Path) -> str:
+    """Why the staged family refuses the default config of its class; empty when it reads it."""
+    config = config_class_of(discovery.names.model_type)()
+    with _importable(target, folder / "package"):
+        spec = importlib.import_module(f"{target.home}.spec").SPEC
+        try:
+            spec.model_args_class.from_hf_config(config)
+        except (UnsupportedConfig, TypeError) as error:  # TypeError: sizes that the default config leaves out
+            return str(error)
+    return ""
+
+
+@contextmanager
+def _importable(target: Target, folder: Path) -> Iterator[None]:
+    """Let the staged package be imported as if it were in its place, and be forgotten afterwards."""
+    paths = archon.__path__ if target.registry is not None else sys.path
+    paths.append(str(folder))
+    importlib.invalidate_caches()
+    try:
+        yield
+    finally:
+        paths.remove(str(folder))
+        for name in [n for n in sys.modules if n == target.home or n.startswith(f"{target.home}.")]:
+            del sys.modules[name]
 
 
 def format_sources(folder: Path) -> None:

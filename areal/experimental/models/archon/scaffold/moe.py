@@ -45,11 +45,11 @@ def fit_moe(
     expert_calls = [c for c in calls if any(p.ndim == 3 for p in c.module.parameters(recurse=False))]
     if len(expert_calls) != 1:
         raise Unexplained(where, f"expected one module with stacked experts, got {[c.name for c in expert_calls]}")
-    experts = fit_experts(expert_calls[0])
-    if not same(rows(expert_calls[0].x), x):
-        raise Unexplained(where, "its experts read something else than the input of the layer")
+    experts = fit_experts(expert_calls[0], x)
     router, weights = _fit_router(where, calls, x, experts, config)
-    shared, shared_weights, factor, output_scale = _fit_shared(where, calls, expert_calls[0], x, y, known_eps)
+    shared, shared_weights, factor, output_scale = _fit_shared(
+        where, calls, expert_calls[0], experts.output, x, y, known_eps
+    )
     args = MoEArgs(
         num_experts=experts.routing_TX.shape[1],
         top_k=experts.top_k,
@@ -57,6 +57,7 @@ def fit_moe(
         experts=experts.args,
         shared=shared,
         output_scale=output_scale,
+        weight_on_input=experts.weight_on_input,
     )
     weights |= {f"experts.{name}": t for name, t in experts.weights.items()}
     return FittedMoE(args, {**weights, **shared_weights})
@@ -85,8 +86,23 @@ def _fit_router(
                         tensors["router.gate.bias"] = bias
                     if selection is not None:
                         tensors["router.expert_bias"] = selection
-                    return replace(args, normalize=normalize, scale=_clean(scale)), tensors
+                    args = replace(args, normalize=normalize, scale=_clean(scale))
+                    return _with_all_groups(args, config, num_experts), tensors
     raise Unexplained(where, "no router reproduces the chosen experts and their weights", errors)
+
+
+def _with_all_groups(args: RouterArgs, config: PreTrainedConfig, num_experts: int) -> RouterArgs:
+    """A choice among all of g groups is a choice without groups; said as the config says it, so that g follows from a field."""
+    groups = [v for name, v in config.to_dict().items() if "group" in name and isinstance(v, int)]
+    repeated = sorted({g for g in groups if g > 1 and groups.count(g) > 1 and num_experts % g == 0})
+    if (
+        args.num_groups > 1
+        or not repeated
+        or num_experts // repeated[0] < 2
+        or args.score not in ("softmax", "sigmoid")
+    ):
+        return args
+    return replace(args, num_groups=repeated[0], num_limited_groups=repeated[0])
 
 
 def _router_tensors(
@@ -156,10 +172,15 @@ def _routing(
 
 
 def _fit_shared(
-    where: str, calls: Sequence[Call], experts: Call, x: Tensor, y: Tensor, known_eps: tuple[float, ...]
+    where: str,
+    calls: Sequence[Call],
+    experts: Call,
+    routed: Tensor,
+    x: Tensor,
+    y: Tensor,
+    known_eps: tuple[float, ...],
 ) -> tuple[SharedExpertArgs | None, dict[str, Tensor], float, float]:
     """Shared experts, their tensors, the factor of the routed part and that of the sum."""
-    routed = rows(experts.y)
     factor = ratio(y, routed)
     if same(routed * factor, y):
         return None, {}, factor, 1.0

@@ -154,10 +154,23 @@ class Observer:
         mixer_call, attend = self._mixer(call)
         feeds = self._feeds(call, mixer_call)
         ffn = Branch(tuple(f.name for f in feeds), *_endpoints(feeds))
-        layout = LayoutSolver(self.trace, call, Branch((mixer_call.name,), mixer_call.x, mixer_call.y), ffn).solve()
-        norms = {role: self._norm(f"layers.{i}.{role}", norm) for role, norm in layout.norms.items()}
-        mixer = self._fit_mixer(i, mixer_call, attend)
+        mix = Branch((mixer_call.name,), mixer_call.x, mixer_call.y)
+        layout = LayoutSolver(self.trace, call, mix, ffn).solve()
         inside = [c for c in self.trace.under(call.name) if any(_is_in(c.name, name) for name in ffn.names)]
+        mixer_inside = self.trace.under(mixer_call.name)
+        mix, mixer_norm, mixer_post = _without_norms(mix, mixer_inside)
+        ffn, ffn_norm, ffn_post = _without_norms(ffn, inside)
+        roles = {
+            "attention_norm": mixer_norm,
+            "attention_post_norm": mixer_post,
+            "ffn_norm": ffn_norm,
+            "ffn_post_norm": ffn_post,
+        }
+        if any(norm is not None and layout.norms[role] is not None for role, norm in roles.items()):
+            raise Unexplained(call.name, "has a normalisation behind another one")
+        roles = {role: norm if norm is not None else layout.norms[role] for role, norm in roles.items()}
+        norms = {role: self._norm(f"layers.{i}.{role}", norm) for role, norm in roles.items()}
+        mixer = self._fit_mixer(i, mixer_call.name, mix, mixer_inside, attend)
         fed = self._fit_ffn(i, call, feeds, inside, ffn)
         return LayerArgs(
             mixer=mixer.args, ffn=fed.args, parallel=layout.parallel, residual_scale=layout.residual_scale, **norms
@@ -188,16 +201,17 @@ class Observer:
             raise Unexplained(layer.name, "has no child with matrices besides its mixer")
         return found
 
-    def _fit_mixer(self, i: int, call: Call, attend: Attend) -> FittedAttention | FittedMLA:
+    def _fit_mixer(
+        self, i: int, where: str, branch: Branch, inside: list[Call], attend: Attend
+    ) -> FittedAttention | FittedMLA:
         kinds = self.config.to_dict().get("layer_types") or []
         kind = kinds[i] if i < len(kinds) else ""
-        inside = self.trace.under(call.name)
-        mixer = MixerTrace(call.name, inside, attend, rows(call.x), rows(call.y), self.config, kind, self.known_eps)
+        mixer = MixerTrace(where, inside, attend, rows(branch.x), rows(branch.y), self.config, kind, self.known_eps)
         fitted = fit_mla(mixer) if is_latent(mixer) else fit_attention(mixer)
         if fitted.args.rope is not None and fitted.table is not None:
             known = self.ropes.setdefault(fitted.args.rope, fitted.table)
             if known != fitted.table:
-                raise Unexplained(call.name, f"rotates by {fitted.table}, another layer by {known}")
+                raise Unexplained(where, f"rotates by {fitted.table}, another layer by {known}")
         self.tensors |= {f"layers.{i}.attention.{name}": t for name, t in fitted.weights.items()}
         return fitted
 
@@ -224,6 +238,20 @@ class Observer:
 
     def _keep(self, name: str, norm: FittedNorm) -> None:
         self.tensors |= {f"{name}.{part}": t for part, t in norm.weights.items()}
+
+
+def _without_norms(branch: Branch, inside: list[Call]) -> tuple[Branch, Call | None, Call | None]:
+    """A branch without normalisations at its very ends, which are inside its module in some families, and those."""
+    first = last = None
+    x, y = branch.x, branch.y
+    if not any(isinstance(c.module, nn.Linear) and same(rows(c.x), rows(x)) for c in inside):
+        first = next((c for c in inside if c.x.shape[-1] == x.shape[-1] and same(c.x, x) and is_norm_like(c)), None)
+    last = next((c for c in inside if c.y.shape[-1] == y.shape[-1] and same(c.y, y) and is_norm_like(c)), None)
+    if first is not None:
+        x = first.y
+    if last is not None:
+        y = last.x
+    return Branch(branch.names, x, y), first, last
 
 
 def _endpoints(feeds: list[Call]) -> tuple[Tensor, Tensor]:

@@ -26,10 +26,17 @@ from areal.experimental.models.archon.scaffold.findings import Ambiguous, Refuse
 from areal.experimental.models.archon.scaffold.hf_model import build, random_tokens, trace
 from areal.experimental.models.archon.scaffold.relate import Family, relate
 from areal.experimental.models.archon.scaffold.rope_study import study_ropes
-from areal.experimental.models.archon.scaffold.sensitivity import Sample, Study
+from areal.experimental.models.archon.scaffold.sensitivity import Sample, Study, fields_of
 from areal.experimental.models.archon.scaffold.source import FamilySource, Names
-from areal.experimental.models.archon.scaffold.tiny_config import BUILD_ERRORS, changed, depth_field, find_tiny
+from areal.experimental.models.archon.scaffold.tiny_config import (
+    BUILD_ERRORS,
+    canonical,
+    changed,
+    depth_field,
+    find_tiny,
+)
 from areal.experimental.models.archon.scaffold.uniqueness import ambiguities
+from areal.experimental.models.archon.scaffold.verify import is_steady
 from areal.experimental.models.archon.scaffold.weight_rules import infer_rules
 from areal.experimental.models.archon.weights.rules import Rule
 
@@ -82,6 +89,8 @@ def discover(model_type: str, name: str, home: str, progress: Callable[[str], No
     ambiguous, separation = ambiguities([*seeds, *held_out.values()])
     if ambiguous:
         raise Ambiguous(ambiguous)
+    if "second config" in held_out:
+        study.samples.append(held_out["second config"])  # the third stays unseen
     family = relate(study, _rules(study.samples), kinds, failed)
     names = names_of(model_type, name, home, config_class, type(model))
     variants = {label: sample.values for label, sample in (held_out | _switched(study)).items()}
@@ -103,7 +112,13 @@ def _held_out(study: Study) -> dict[str, Sample]:
             if name in changes or name == depth_field(study.base):
                 continue
             try:
-                sample = study.sample(changed(config, **{name: value}), {**changes, name: value}, SEEDS[1])
+                other = canonical(changed(config, **{name: value}))
+                if fields_of(other).get(name) != value:
+                    continue
+                tried = study.sample(other, {**changes, name: value}, SEEDS[1])
+                if not _is_steady(other):
+                    continue
+                sample = tried
             except (Unexplained, Refused, *BUILD_ERRORS):
                 continue
             config, changes = sample.config, {**changes, name: value}
@@ -112,13 +127,18 @@ def _held_out(study: Study) -> dict[str, Sample]:
     return found
 
 
+def _is_steady(config: PreTrainedConfig) -> bool:
+    """Whether random models of a config are fit for a comparison; the proof draws until it has one."""
+    return any(is_steady(build(config, seed), random_tokens(config, seed)) for seed in SEEDS)
+
+
 def _switched(study: Study) -> dict[str, Sample]:
     """One observed config for each switch, for the generated tests."""
     found: dict[str, Sample] = {}
     for sample in study.samples:
         if len(sample.changes) == 1:
             ((name, value),) = sample.changes.items()
-            if isinstance(value, bool | str | list) or value is None:
+            if (isinstance(value, bool | str | list) or value is None) and _is_steady(sample.config):
                 found.setdefault(f"{name}={value}"[:60], sample)
     return dict(list(found.items())[:MAX_VARIANTS])
 

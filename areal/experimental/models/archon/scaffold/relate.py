@@ -10,17 +10,18 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from transformers.activations import ACT2FN
 
 from areal.experimental.models.archon.base import UnsupportedConfig
-from areal.experimental.models.archon.hf_config import decoder_fields, head_fields, rope_tables
+from areal.experimental.models.archon.hf_config import decoder_fields, head_fields
 from areal.experimental.models.archon.hf_fields import HFFields
 from areal.experimental.models.archon.model_args import AttentionArgs, LayerArgs, MLAArgs, RopeArgs
 from areal.experimental.models.archon.scaffold.explain import Choice, Leaf, Node, Struct, explain
 from areal.experimental.models.archon.scaffold.findings import Unexplained
+from areal.experimental.models.archon.scaffold.rotary import known_tables, unknown_entries
 from areal.experimental.models.archon.scaffold.sensitivity import FieldStudy, Sample, Study
 from areal.experimental.models.archon.scaffold.terms import Point, Term, Terms
 from areal.experimental.models.archon.scaffold.tiny_config import depth_field
@@ -52,6 +53,8 @@ class RopeDescription:
     style: Node
     rotary_dim: Node | None
     kinds: tuple[str, ...] | None
+    is_reversed: Node
+    read_elsewhere: tuple[str, ...] = ()
     whole_heads: bool = False
 
 
@@ -159,17 +162,20 @@ def _rope(
     widths = [_rope_width(layers[n]) for n in index]
     head_dim = explain("rope.head_dim", terms, index, widths)
     style = explain("rope.style", terms, index, [t.style for t in tables])
+    reversed_ = explain("rope.is_reversed", terms, index, [t.is_reversed for t in tables])
+    configs = [s.config for s in samples for _ in s.observation.args.layers]
+    elsewhere = unknown_entries(configs[0])
     is_known = all(
-        rope_tables(points[n].hf, width, t.style).get(_rope_name(layers[n])) == t
+        known_tables(configs[n], width, t.style).get(_rope_name(layers[n])) == replace(t, is_reversed=False)
         for n, width, t in zip(index, widths, tables)
     )
     proven = tuple(kinds) if failed_kinds else None
     if is_known:
-        return RopeDescription(head_dim, style, None, proven)
+        return RopeDescription(head_dim, style, None, proven, reversed_, elsewhere)
     rotary_dim = explain("rope.rotary_dim", terms, index, [t.rotary_dim for t in tables])
     if rotary_dim == head_dim:
-        return RopeDescription(head_dim, style, None, proven, whole_heads=True)
-    return RopeDescription(head_dim, style, rotary_dim, proven)
+        return RopeDescription(head_dim, style, None, proven, reversed_, elsewhere, whole_heads=True)
+    return RopeDescription(head_dim, style, rotary_dim, proven, reversed_, elsewhere)
 
 
 def _rope_width(layer: LayerArgs) -> int:

@@ -14,11 +14,13 @@ from typing import Any
 from transformers import PreTrainedConfig
 
 from areal.experimental.models.archon.scaffold.findings import Refused, Unexplained
+from areal.experimental.models.archon.scaffold.rotary import unknown_entries
 from areal.experimental.models.archon.scaffold.sensitivity import Study
-from areal.experimental.models.archon.scaffold.tiny_config import BUILD_ERRORS
+from areal.experimental.models.archon.scaffold.tiny_config import BUILD_ERRORS, canonical
 
 _LENGTH = 16
 _KINDS: dict[str, dict[str, Any]] = {
+    "default": {},
     "linear": {"factor": 2.5},
     "dynamic": {"factor": 2.0},
     "yarn": {"factor": 3.0, "original_max_position_embeddings": _LENGTH},
@@ -37,39 +39,55 @@ def study_ropes(study: Study) -> tuple[list[str], list[str]]:
     parameters = study.base.to_dict().get("rope_parameters")
     if not parameters:
         return [], []
-    proven, failed = ["default"], []
-    for label, changed_parameters in _variants(parameters):
+    tables = [parameters] if "rope_theta" in parameters else [t for t in parameters.values() if t]
+    proven = list(dict.fromkeys(table.get("rope_type", "default") for table in tables))
+    failed: list[str] = []
+    widths = [table.rotary_dim for table in study.samples[0].observation.args.ropes.values()]
+    for label, changed_parameters in _variants(study.base, parameters, widths[0] if widths else 2):
         config = copy.deepcopy(study.base)
         config.rope_parameters = changed_parameters
         if label == "dynamic":
             config.max_position_embeddings = _LENGTH
         outcome = _try(study, config, label)
-        if label in _KINDS:
+        if label in _KINDS or label == "longrope":
             (proven if outcome else failed).append(label)
+    proven = list(dict.fromkeys(kind for kind in proven if kind not in failed))
     return proven, failed
 
 
 def _try(study: Study, config: PreTrainedConfig, label: str) -> bool:
     try:
+        config = canonical(config)
         study.samples.append(study.sample(config, {"rope_parameters": label}))
     except (Unexplained, Refused, *BUILD_ERRORS):
         return False
     return True
 
 
-def _variants(parameters: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+def _variants(
+    study_base: PreTrainedConfig, parameters: dict[str, Any], width: int
+) -> Iterator[tuple[str, dict[str, Any]]]:
     """Changed copies: of the only table, or of each layer type's table in turn."""
     is_flat = "rope_type" in parameters or "rope_theta" in parameters
     names = [None] if is_flat else [name for name, table in parameters.items() if table]
     for name in names:
         table = parameters if name is None else parameters[name]
-        base = {k: v for k, v in table.items() if k in ("rope_theta", "partial_rotary_factor")}
+        others = unknown_entries(study_base)
+        kept = ("rope_theta", "partial_rotary_factor", "original_max_position_embeddings", *others)
+        base = {k: v for k, v in table.items() if k in kept}
         share = 0.5 if base.get("partial_rotary_factor", 1.0) == 1.0 else 1.0
         tables = [
             ("theta", {**table, "rope_theta": table["rope_theta"] * 0.03}),
             ("share", {**table, "partial_rotary_factor": share}),
         ]
         tables += [(kind, {**base, "rope_type": kind, **extra}) for kind, extra in _KINDS.items()]
+        factors = {
+            "short_factor": [1.0 + 0.1 * n for n in range(width // 2)],
+            "long_factor": [2.0 + 0.5 * n for n in range(width // 2)],
+        }
+        longrope = {**base, "rope_type": "longrope", **factors, "original_max_position_embeddings": _LENGTH}
+        tables.append(("longrope", longrope))
+        tables += [(name_of, {**table, name_of: table[name_of] * 1.7}) for name_of in others]
         tables.append(("yarn mscale", {**base, "rope_type": "yarn", **_KINDS["yarn"], **_YARN_MSCALE}))
         for label, changed in tables:
             yield label, changed if name is None else {**parameters, name: changed}

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 from transformers import PreTrainedConfig
+from transformers.modeling_rope_utils import RopeParameters
 
 from areal.experimental.models.archon.base import UnsupportedConfig
 from areal.experimental.models.archon.hf_config import rope_tables
@@ -36,14 +37,24 @@ class FittedRope:
 
 
 def fit_rope(
-    config: PreTrainedConfig, where: str, before: tuple[Tensor, Tensor], after: tuple[Tensor, Tensor], layer_kind: str
+    config: PreTrainedConfig,
+    where: str,
+    before: tuple[Tensor, Tensor],
+    after: tuple[Tensor, Tensor],
+    layer_kind: str,
+    only_known: bool = False,
 ) -> FittedRope:
-    """The rotation that turns (q, k) `[T, H, D]` into others; a table named like the layer's kind is preferred."""
+    """The rotation that turns (q, k) `[T, H, D]` into others; a table named like the layer's kind is preferred.
+
+    only_known: without tables of other widths than the config asks for.
+    """
     expected = _scores(*after)
     errors: dict[str, float] = {"none": mismatch(_scores(*before), expected)}
     if errors["none"] < TOLERANCE:
         return FittedRope(None, None)
     for known, name, table in _candidates(config, before[0].shape[-1], layer_kind):
+        if only_known and not known:
+            break
         label = f"{name} {table.kind} {table.style}, {table.rotary_dim} of {before[0].shape[-1]} channels"
         errors[label] = error = mismatch(_scores(*(turned(x, table) for x in before)), expected)
         if error < TOLERANCE:
@@ -58,14 +69,27 @@ def turned(x: Tensor, table: RopeArgs) -> Tensor:
     return rotate(x, cos, sin, table.style)
 
 
-def _candidates(config: PreTrainedConfig, head_dim: int, layer_kind: str) -> Iterator[tuple[bool, str, RopeArgs]]:
+def known_tables(config: PreTrainedConfig, head_dim: int, style: str) -> dict[str, RopeArgs]:
+    """The tables of a config; entries of `rope_parameters` that nobody knows are left to other options."""
+    hf = HFFields(config)
     try:
-        tables = {style: rope_tables(HFFields(config), head_dim, style) for style in STYLES}
-    except UnsupportedConfig as error:
+        return rope_tables(hf, head_dim, style, read_elsewhere=unknown_entries(config))
+    except (UnsupportedConfig, TypeError, AttributeError) as error:
         raise Unexplained("config", str(error)) from error
-    for style in STYLES:
+
+
+def unknown_entries(config: PreTrainedConfig) -> tuple[str, ...]:
+    """Entries of `rope_parameters` that are no rotary parameter of transformers."""
+    parameters = config.to_dict().get("rope_parameters") or {}
+    known = RopeParameters.__optional_keys__ | RopeParameters.__required_keys__ | {"type", "finetuned"}
+    return tuple(n for n, v in parameters.items() if n not in known and isinstance(v, int | float))
+
+
+def _candidates(config: PreTrainedConfig, head_dim: int, layer_kind: str) -> Iterator[tuple[bool, str, RopeArgs]]:
+    tables = {style: known_tables(config, head_dim, style) for style in STYLES}
+    for is_reversed, style in itertools.product((False, True), STYLES):
         order = sorted(tables[style], key=lambda name: name != layer_kind)
-        yield from ((True, name, tables[style][name]) for name in order)
+        yield from ((True, name, replace(tables[style][name], is_reversed=is_reversed)) for name in order)
     for style, width in itertools.product(STYLES, range(2, head_dim + 1, 2)):
         for name, table in tables[style].items():
             if width != table.rotary_dim:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import copy
 import logging
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -24,12 +25,14 @@ from areal.experimental.models.archon.scaffold.alternatives import MAX_ALTERNATI
 from areal.experimental.models.archon.scaffold.findings import Refused, Unexplained
 from areal.experimental.models.archon.scaffold.hf_model import build, logits_of, random_tokens, trace
 from areal.experimental.models.archon.scaffold.observe import Observation, Observer
-from areal.experimental.models.archon.scaffold.tiny_config import BUILD_ERRORS, changed
+from areal.experimental.models.archon.scaffold.tiny_config import BUILD_ERRORS, canonical, changed
 from areal.experimental.models.archon.scaffold.verify import forward_error, gradient_error, ours_of
 
 LOGITS_LIMIT = 2e-5
 GRADIENT_LIMIT = 2e-4
 NO_INFLUENCE = 1e-7
+RETRY = 100
+"""Distance to the seed of a second try."""
 TIE = "tie_word_embeddings"
 
 logger = logging.getLogger(__name__)
@@ -81,9 +84,9 @@ class Study:
         first = self.sample(self.base, {})
         self.samples.append(first)
         switches = list(self._around(self.base, {}, fields_of(self.base)))
-        for changes in switches:
-            base = changed(self.base, **changes)
-            names = [n for n in fields_of(base) if n not in changes and self._may_interact(n)]
+        for changes, has_new_tensors in switches:
+            base = canonical(changed(self.base, **changes))
+            names = [n for n in fields_of(base) if n not in changes and (has_new_tensors or self._may_interact(n))]
             for _ in self._around(base, changes, names, limit=1):
                 pass
         self._try_together()
@@ -97,7 +100,7 @@ class Study:
                 continue
             for other in (n for n, v in sizes.items() if v == value and n != name and n not in self.tied):
                 try:
-                    config = changed(self.base, **{name: value * 2, other: value * 2})
+                    config = canonical(changed(self.base, **{name: value * 2, other: value * 2}))
                     self.samples.append(self.sample(config, {name: value * 2, other: value * 2}))
                 except (Unexplained, Refused, *BUILD_ERRORS):
                     continue
@@ -114,9 +117,19 @@ class Study:
         return not is_number and not is_activation and name != TIE
 
     def sample(self, config: PreTrainedConfig, changes: dict[str, Any], seed: int | None = None) -> Sample:
-        """Observe one config, and compare the whole: raises what `Observer` raises, or that the whole differs."""
-        model = build(config, self.seed if seed is None else seed)
-        record = trace(model, random_tokens(config, self.seed if seed is None else seed))
+        """Observe one config, and compare the whole: raises what `Observer` raises, or that the whole differs.
+
+        A random model may hold a near tie of experts that rounding breaks either way, so that another seed is given a try.
+        """
+        seed = self.seed if seed is None else seed
+        try:
+            return self._sample(config, changes, seed)
+        except Unexplained:
+            return self._sample(config, changes, seed + RETRY)
+
+    def _sample(self, config: PreTrainedConfig, changes: dict[str, Any], seed: int) -> Sample:
+        model = build(config, seed)
+        record = trace(model, random_tokens(config, seed))
         observation = Observer(record).observe()
         ours = ours_of(observation.args, observation.tensors)
         is_base = not changes
@@ -130,8 +143,8 @@ class Study:
 
     def _around(
         self, base: PreTrainedConfig, changes: dict[str, Any], names: Iterable[str], limit: int = MAX_ALTERNATIVES
-    ) -> Iterator[dict[str, Any]]:
-        """Change each field of a base alone; yields the changes that switch something."""
+    ) -> Iterator[tuple[dict[str, Any], bool]]:
+        """Change each field of a base alone; yields the changes that switch something, and whether tensors came with it."""
         model = build(base, self.seed)
         tokens = random_tokens(base, self.seed)
         expected = _logits(model, tokens)
@@ -145,7 +158,8 @@ class Study:
                 outcome = self._try(base, model, tokens, expected, {name: other}, changes, study)
                 num_working += outcome is not None
                 if outcome and name != TIE and _is_switch(value, other):
-                    yield {**changes, name: other}
+                    names = [general_names(s.observation) for s in (self.samples[0], self.samples[-1])]
+                    yield {**changes, name: other}, bool(names[1] - names[0])
 
     def _try(
         self,
@@ -160,10 +174,14 @@ class Study:
         """Whether a change has an influence that was explained; None when no such model can be built."""
         (other,) = change.values()
         try:
+            # Not read back from its file here: the class might change other fields with it.
             config = changed(base, **change)
             got = _logits_with_weights_of(model, config, tokens, self.seed)
+            config = canonical(config)
         except BUILD_ERRORS:
             return None
+        if fields_of(config).get(study.name) != other:
+            return None  # the class puts another value in its place
         study.was_tried = True
         if got is not None and float((got - expected).abs().max()) <= NO_INFLUENCE * float(expected.abs().max()):
             return False
@@ -177,6 +195,11 @@ class Study:
         except BUILD_ERRORS as error:
             study.unexplained.append((other, f"{type(error).__name__}: {error}"))
         return False
+
+
+def general_names(observation: Observation) -> frozenset[str]:
+    """The names of our tensors without layer numbers."""
+    return frozenset(re.sub(r"\.\d+\.", ".", name) for name in observation.tensors)
 
 
 def fields_of(config: PreTrainedConfig) -> dict[str, Any]:

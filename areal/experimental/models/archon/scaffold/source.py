@@ -23,6 +23,7 @@ from areal.experimental.models.archon.scaffold.relate import HEADS, Family, code
 ARCHON = "areal.experimental.models.archon"
 LICENCE = "# Copyright 2026 The areal authors\n# SPDX-License-Identifier: Apache-2.0"
 _HF_CALL = re.compile(r'hf\("(\w+)"(?:, None)?\)')
+_ACTIVATION = re.compile(r'activation\(hf(?:, "(\w+)")?\)')
 _RESERVED = {"norm", "heads", "hf", "i", "layers", "args", "activation"}
 _HF_CONFIG = ("activation", "decoder_fields", "head_fields", "yarn_score_factor")
 
@@ -145,6 +146,8 @@ class FamilySource:
             for match in _HF_CALL.finditer(expression):
                 local = match.group(1) + ("_" if match.group(1) in _RESERVED else "")
                 hoisted[match.group(0)] = local
+            for match in _ACTIVATION.finditer(expression):
+                hoisted[match.group(0)] = match.group(1) or "hidden_act"
         for code, local in hoisted.items():
             expression = expression.replace(code, local)
         body = [*(f"{local} = {code}" for code, local in hoisted.items()), *lines]
@@ -172,6 +175,8 @@ class FamilySource:
         head_dim, style = emit(rope.head_dim), emit(rope.style)
         head_dim = head_dim.replace('heads["head_dim"]', 'head_fields(hf)["head_dim"]')
         style_code = "" if style == '"half"' else f", {style}"
+        if rope.read_elsewhere:
+            style_code += f", read_elsewhere=({', '.join(map(_quoted, rope.read_elsewhere))},)"
         body = [f"tables = rope_tables(hf, {head_dim}{style_code})"]
         used = ["rope_tables"]
         if "head_fields" in head_dim:
@@ -187,20 +192,22 @@ class FamilySource:
             f"from {ARCHON}.hf_config import {', '.join(sorted(used))}",
             f"from {ARCHON}.model_args import RopeArgs",
         ]
-        if rope.rotary_dim is None:
-            body.append("return tables")
-        else:
+        changes = {}
+        if rope.rotary_dim is not None:
+            changes["rotary_dim"] = emit(rope.rotary_dim).replace('heads["head_dim"]', 'head_fields(hf)["head_dim"]')
+        if emit(rope.is_reversed) != "False":
+            changes["is_reversed"] = emit(rope.is_reversed)
+        if changes:
             imports.insert(0, "from dataclasses import replace\n")
-            width = emit(rope.rotary_dim).replace('heads["head_dim"]', 'head_fields(hf)["head_dim"]')
-            body.append(f"width = {width}")
-            body.append("return {name: replace(table, rotary_dim=width) for name, table in tables.items()}")
+            body += [f"{name} = {code}" for name, code in changes.items() if name == "rotary_dim"]
+            codes_of = ", ".join(f"{n}={n if n == 'rotary_dim' else code}" for n, code in changes.items())
+            body.append(f"return {{name: replace(table, {codes_of}) for name, table in tables.items()}}")
+        else:
+            body.append("return tables")
         if len(body) == 2 and body[1] == "return tables":
             body = [body[0].replace("tables = ", "return ")]
-        summary = (
-            f"The tables of `rope_parameters`, {style.strip(chr(34))} style."
-            if '"' in style
-            else "The tables of `rope_parameters`."
-        )
+        style_words = f", {style.strip(chr(34))} style" if isinstance(rope.style, Leaf) else ""
+        summary = f"The tables of `rope_parameters`{style_words}."
         return self.render("rope", imports="\n".join(imports), summary=summary, body=body)
 
     def _adapter(self) -> str:

@@ -76,6 +76,10 @@ class Terms:
                 return 1.0
             return yarn_mscale(table["factor"], table["mscale_all_dim"]) ** 2
 
+        tables = [point.fields.get("rope_parameters") or {} for point in self.points]
+        for name in tables[0] if tables else ():
+            if all(isinstance(t.get(name), int | float) and not isinstance(t[name], bool) for t in tables):
+                yield Term(f'hf("rope_parameters")["{name}"]', tuple(t[name] for t in tables), 3)
         term = self.term("yarn_score_factor(hf)", 3, mscale)
         if len(set(term.values)) > 1:
             yield term

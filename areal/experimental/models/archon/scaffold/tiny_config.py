@@ -14,6 +14,7 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Any, get_args, get_origin
 
+from huggingface_hub.errors import StrictDataclassError
 from transformers import PreTrainedConfig
 
 BUILD_ERRORS = (
@@ -27,6 +28,7 @@ BUILD_ERRORS = (
     AssertionError,
     ImportError,
     OverflowError,
+    StrictDataclassError,
 )
 """What HF configs and models raise when sizes do not fit together."""
 
@@ -52,13 +54,18 @@ _SIZES: tuple[tuple[str, int], ...] = (
     (r"max_position_embeddings|n_positions|max_sequence_length|max_seq_len|seq_length", 64),
     (r"original_max_position_embeddings", 16),
     (r"sliding_window(_size)?|attention_chunk_size|window_size|attention_window_size", 6),
-    (r"(moe_)?num_(local_|routed_)?experts|n_routed_experts|moe_num_experts|num_moe_experts", 8),
+    (r"(moe_)?num_(local_|routed_)?experts|n_routed_experts|moe_num_experts|num_moe_experts", 16),
     (r"num_experts_per_tok(en)?|moe_topk|moe_k|moe_top_k|top_k_experts|router_top_k|num_selected_experts", 2),
-    (r"n_group|num_expert_group|router_n_groups", 2),
-    (r"topk_group|num_limited_group|router_topk_groups", 1),
+    (r"n_group|num_expert_group|router_n_groups", 4),
+    (r"topk_group|num_limited_group|router_topk_groups", 2),
     (r"first_k_dense_replace|num_dense_layers|moe_layer_start_index|n_dense_layers", 1),
     (r"max_window_layers", 2),
 )
+# Factors of one are told from no factor at all; scores are kept small, because sharp ones amplify rounding.
+_FACTORS = ((r".*attention_multiplier", 0.2), (r".*(multiplier|scaling|scale|scaling_factor|scale_factor)", 0.7))
+_SWITCHED_ON = ("use_sliding_window",)
+"""Switches without which other fields mean nothing."""
+_COUNTS = ((r"(n|num)_shared_experts?", 2),)
 _DEPTH = re.compile(r"num_hidden_layers|n_layers?|num_layers|num_decoder_layers")
 _TOKEN_ID = re.compile(r".*_token_(id|index)")
 
@@ -70,8 +77,11 @@ def tiny_config(config_class: type[PreTrainedConfig], overrides: dict[str, Any])
     for name, default in constructor_fields(config_class).items():
         if (small := _small(name, default, config_class)) is not None or _is_dropped_id(name, config_class):
             kwargs[name] = small
+    kwargs |= {name: True for name in _SWITCHED_ON if name in constructor_fields(config_class)}
     config = config_class(**{**kwargs, **overrides})
     _cycle_layer_lists(config, whole)
+    _shrink_layer_lists(config)
+    _shrink_rope(config)
     return config
 
 
@@ -100,7 +110,7 @@ def _repairs(config_class: type[PreTrainedConfig]) -> Iterator[dict[str, Any]]:
         name: size
         for name, default in fields.items()
         if default is None and int in field_types(config_class, name)
-        for size in [next((s for pattern, s in _SIZES if re.fullmatch(pattern, name)), None)]
+        for size in [next((s for pattern, s in (*_SIZES, *_COUNTS) if re.fullmatch(pattern, name)), None)]
         if size is not None
     }
     one = {name: 1 for name in fields if re.fullmatch(r"num_experts_per_tok(en)?|moe_topk|moe_k", name)}
@@ -152,6 +162,16 @@ def changed(config: PreTrainedConfig, **values: Any) -> PreTrainedConfig:
     return copied
 
 
+def canonical(config: PreTrainedConfig) -> PreTrainedConfig:
+    """The config that is read back from its own file: what its class validates and derives is done.
+
+    Raises one of `BUILD_ERRORS` where the class refuses it.
+    """
+    read = type(config).from_dict(copy.deepcopy(config.to_dict()))
+    read._attn_implementation = config._attn_implementation
+    return read
+
+
 def layer_lists(config: PreTrainedConfig) -> dict[str, list[Any]]:
     """The fields that hold one entry for each layer."""
     depth = config.num_hidden_layers
@@ -175,6 +195,8 @@ def _set_inner(table: dict[str, Any], path: str, value: Any) -> None:
 def _small(name: str, default: Any, config_class: type[PreTrainedConfig]) -> Any:
     """A small value of a size, None for a field that keeps its default."""
     types = field_types(config_class, name)
+    if default == 1.0 and isinstance(default, float):
+        return next((factor for pattern, factor in _FACTORS if re.fullmatch(pattern, name)), None)
     if isinstance(default, bool) or (int not in types and not isinstance(default, int)):
         return None
     if name.endswith("_id") or _TOKEN_ID.fullmatch(name):
@@ -202,6 +224,26 @@ def _cycle_layer_lists(config: PreTrainedConfig, whole: PreTrainedConfig) -> Non
         kinds = list(dict.fromkeys(kinds_of_whole.get(name, [])))
         if all(isinstance(kind, str | bool | int) for kind in kinds) and set(kinds) - set(entries):
             setattr(config, name, [kinds[i % len(kinds)] for i in range(config.num_hidden_layers)])
+
+
+def _shrink_layer_lists(config: PreTrainedConfig) -> None:
+    """Lists of one size a layer: the largest becomes the tiny size of the field's kind, smaller ones half of it."""
+    for name, entries in layer_lists(config).items():
+        if all(isinstance(e, int) and not isinstance(e, bool) for e in entries) and max(entries) > 8:
+            size = next((size for pattern, size in _SIZES if re.search(pattern, name)), 16)
+            setattr(config, name, [size if e == max(entries) else size // 2 for e in entries])
+
+
+def _shrink_rope(config: PreTrainedConfig) -> None:
+    """Lengths in rotary parameters become shorter than the probe."""
+    parameters = config.to_dict().get("rope_parameters") or {}
+    tables = [
+        config.rope_parameters,
+        *(t for t in parameters and config.rope_parameters.values() if isinstance(t, dict)),
+    ]
+    for table in tables if parameters else ():
+        if (table.get("original_max_position_embeddings") or 0) > 64:
+            table["original_max_position_embeddings"] = 16
 
 
 def _fit_layer_lists(config: PreTrainedConfig, before: int, depth: int) -> None:

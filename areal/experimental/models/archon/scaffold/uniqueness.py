@@ -155,7 +155,7 @@ def _of_moe(moe: MoEArgs) -> Iterator[tuple[str, MoEArgs]]:
         yield f"router score {other}", replace(moe, router=replace(router, score=other))  # type: ignore[arg-type]
         if moe.top_k > 1 or router.score == "sigmoid":
             yield "router normalisation", replace(moe, router=replace(router, normalize=not router.normalize))
-    if router.num_groups > 1:
+    if router.num_groups > router.num_limited_groups:
         yield "no groups", replace(moe, router=replace(router, num_groups=1, num_limited_groups=1))
 
 

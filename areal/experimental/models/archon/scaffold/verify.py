@@ -15,6 +15,7 @@ from transformers import PreTrainedModel
 
 from areal.experimental.models.archon.model import ArchonModel
 from areal.experimental.models.archon.model_args import DecoderArgs
+from areal.experimental.models.archon.proof.oracle import MAX_SENSITIVITY
 from areal.experimental.models.archon.scaffold.dataflow import mismatch
 from areal.experimental.models.archon.scaffold.findings import Unexplained
 from areal.experimental.models.archon.scaffold.hf_model import logits_of
@@ -52,13 +53,30 @@ def gradient_error(hf: PreTrainedModel, model: ArchonModel, tokens: Tensor) -> t
     The gradient of the embedding passes through every operation; those of other parameters are compared by the generated
     tests, which know the HF names.
     """
-    generator = torch.Generator().manual_seed(5)
-    losses = []
-    for logits in (logits_of(hf, tokens), logits_of_ours(model, tokens)):
-        weight = torch.randn(logits.shape[1], generator=generator.manual_seed(5))
-        losses.append((logits.log_softmax(-1)[0, :-1].gather(1, tokens[0, 1:, None])[:, 0] * weight[:-1]).sum())
+    losses = [_loss(logits, tokens) for logits in (logits_of(hf, tokens), logits_of_ours(model, tokens))]
     table = hf.get_input_embeddings().get_parameter("weight")
     assert model.tok_embeddings is not None
     expected = torch.autograd.grad(losses[0], table)[0]
     got = torch.autograd.grad(losses[1], model.tok_embeddings.weight)[0]
     return mismatch(got, expected), "tok_embeddings.weight"
+
+
+def is_steady(hf: PreTrainedModel, tokens: Tensor) -> bool:
+    """Whether rounding hardly changes logits and gradients; other models are no test of an implementation."""
+    weights = {parameter: parameter.data for parameter in hf.parameters()}
+    table = hf.get_input_embeddings().get_parameter("weight")
+    results = []
+    for _ in range(2):
+        logits = logits_of(hf, tokens)
+        results.append((logits.detach(), torch.autograd.grad(_loss(logits, tokens), table)[0]))
+        for parameter, data in weights.items():
+            parameter.data = data * (1 + torch.randn_like(data) * torch.finfo(data.dtype).eps)
+    for parameter, data in weights.items():
+        parameter.data = data
+    moved = [mismatch(after, before) for before, after in zip(*results)]
+    return all(got <= limit for got, limit in zip(moved, MAX_SENSITIVITY))
+
+
+def _loss(logits: Tensor, tokens: Tensor) -> Tensor:
+    weight = torch.randn(logits.shape[1], generator=torch.Generator().manual_seed(5))
+    return (logits.log_softmax(-1)[0, :-1].gather(1, tokens[0, 1:, None])[:, 0] * weight[:-1]).sum()
