@@ -38,6 +38,8 @@ COMMANDS = {
     "archon": Command("areal.cli.archon", "list Archon's model families, or prove one against transformers"),
     "commit-msg": Command("areal.cli.commit_msg", "check a commit message against the staged files, or begin one"),
     "config": Command("areal.cli.config", "check a configuration file and print the plan of the run"),
+    "deps": Command("areal.cli.deps", "check and upgrade dependencies over both manifests"),
+    "docs": Command("areal.cli.docs", "keep translations with their originals, check links, build the site"),
     "doctor": Command("areal.cli.doctor", "look at environment and machine; run every collective with deadlines"),
     "harness": Command("areal.cli.harness", "generate what coding agents read, and check that it is true"),
     "plan": Command("areal.cli.plan", "memory and collectives of an Archon layout, without the hardware"),

@@ -12,7 +12,7 @@ from areal.harness.commits.scopes import Scopes
 from areal.harness.core.findings import Finding
 
 HEADER = re.compile(r"(?P<type>[A-Za-z]+)(?:\((?P<scope>[^()]*)\))?(?P<breaking>!)?: (?P<subject>\S.*)")
-MAX_SUBJECT = 100
+MAX_SUBJECT = 72
 # Made by git or by machines, and taken as they are.
 MACHINE_MADE = re.compile(r"(?:Merge |Revert \"|fixup! |squash! |amend! )")
 SCISSORS = "# ------------------------ >8 ------------------------"
@@ -57,7 +57,7 @@ def check_message(text: str, scopes: Scopes, lines: Mapping[str, int]) -> Iterat
         hint = f"use {match['type'].lower()}" if match["type"].lower() in scopes.types else _listed(scopes.types)
         yield _finding("C002", f"type {match['type']!r} is not in .agents/scopes.yaml", hint)
     yield from _check_scope(match["scope"], scopes, lines)
-    yield from _check_subject(header, match["subject"])
+    yield from _check_subject(match["subject"])
     if len(body) > 1 and body[1]:
         yield _finding("C005", "the second line is not empty", "leave a line between subject and body", 2)
     if match["breaking"] and not any(line.startswith(("BREAKING CHANGE: ", "BREAKING-CHANGE: ")) for line in body):
@@ -78,10 +78,10 @@ def _check_scope(scope: str | None, scopes: Scopes, lines: Mapping[str, int]) ->
         yield _finding("C003", f"no changed file has the scope {scope!r}", advice)
 
 
-def _check_subject(header: str, subject: str) -> Iterator[Finding]:
-    if len(header) > MAX_SUBJECT:
+def _check_subject(subject: str) -> Iterator[Finding]:
+    if len(subject) > MAX_SUBJECT:
         yield _finding(
-            "C004", f"the subject line has {len(header)} characters, at most {MAX_SUBJECT}", "say the rest in the body"
+            "C004", f"the subject has {len(subject)} characters, at most {MAX_SUBJECT}", "say the rest in the body"
         )
     if subject.endswith("."):
         yield _finding("C004", "the subject ends in a full stop", "leave it out")
