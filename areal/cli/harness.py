@@ -138,7 +138,7 @@ def _listed(text: str, known: Sequence[str]) -> tuple[str, ...]:
 
 
 def _doctor(args: argparse.Namespace) -> int:
-    from areal.harness.doctor import PROBES, diagnose
+    from areal.harness.conformance import PROBES, diagnose
 
     def work(report: Report) -> None:
         wanted = _listed(args.cli, tuple(PROBES))

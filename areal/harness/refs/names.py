@@ -16,9 +16,8 @@ from areal.harness.refs.facts import Facts
 
 DOTTED = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)+\Z")
 IDENTIFIER = re.compile(
-    r"(?:_*[a-z][a-z0-9]*(?:_[a-z0-9]+)+_*"  # snake_case
-    r"|[A-Z][a-z0-9]+(?:[A-Z]\w*)+|[A-Z]{2,}[a-z]\w*"  # CamelCase
-    r"|[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+)\Z"  # CONSTANT
+    r"(?:_*[A-Za-z][A-Za-z0-9]*(?:_+[A-Za-z0-9]+)+_*|__[a-z]+__"  # words joined by underscores
+    r"|[A-Z][a-z0-9]+(?:[A-Z]\w*)+|[A-Z]{2,}[a-z]\w*)\Z"  # CamelCase
 )
 CALL = re.compile(r"(?P<name>[A-Za-z_][\w.]*)\(.*\)\Z", re.DOTALL)
 SETTING = re.compile(r"\+{0,2}(?P<key>[a-z_]\w*(?:\.\w+)+)=\S*\Z")

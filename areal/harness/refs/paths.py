@@ -15,6 +15,7 @@ BARE_SUFFIXES = (".py", ".md", ".yaml", ".yml", ".toml", ".j2", ".sh")
 PATH = re.compile(r"[\w.@*?{},\[\]+-]+(?:/[\w.@*?{},\[\]+-]*)*\Z")
 BRACE_GLOB = re.compile(r"\{[\w.-]+(?:,[\w.-]+)+\}")
 PLACEHOLDERS = ("...", "path/to", "xxx")
+SCHEMA_ID = re.compile(r"areal/[a-z-]+@\d+\Z")  # as in `schema: areal/skill@1`
 INSIDE = re.compile(r"(?P<path>[^:#]+\.py)(?:::|:|#)(?P<name>[A-Za-z_][\w.:]*)\Z")
 HEADING = re.compile(r"^#{1,6}\s+(.*?)\s*#*$", re.MULTILINE)
 
@@ -30,7 +31,12 @@ def is_placeholder(token: str) -> bool:
 def as_path(token: str, facts: Facts) -> str:
     """The path that a token names; empty when it is no path of this repository."""
     token = token.rstrip(".,;:") if not token.endswith("...") else token
-    if is_placeholder(token) or not PATH.match(token) or token.startswith(("-", "/", "~", "..")):
+    if (
+        is_placeholder(token)
+        or SCHEMA_ID.match(token)
+        or not PATH.match(token)
+        or token.startswith(("-", "/", "~", ".."))
+    ):
         return ""
     first, slash, _ = token.removeprefix("./").partition("/")
     if any(token.startswith(prefix) for prefix in facts.ignored):
@@ -63,14 +69,15 @@ def check_path(token: str, base: str, facts: Facts) -> Iterator[Finding]:
 def _exists(path: str, base: str, facts: Facts) -> bool:
     tree = facts.tree
     if any(char in path for char in "*?{["):
-        return bool(tree.matching(path))
+        return bool(tree.matching(path)) or any(tree.root.glob(path.rstrip("/")))
     if "/" not in path.rstrip("/") and not path.endswith("/"):
-        return path in facts.base_names or tree.exists(path)
+        beside = (tree.root / base).parent.rglob(path)  # a template of a skill, also before `git add`
+        return path in facts.base_names or tree.exists(path) or any(beside)
     nearby = facts.relative(base, path)
     return tree.exists(path) or (bool(nearby) and tree.exists(nearby))
 
 
-def check_link(target: str, base: str, facts: Facts) -> Iterator[Finding]:
+def check_link(target: str, base: str, own_text: str, facts: Facts) -> Iterator[Finding]:
     """A finding for a relative link whose file or heading does not exist."""
     if re.match(r"[a-z][a-z+.-]*:", target) or is_placeholder(target):
         return
@@ -84,7 +91,9 @@ def check_link(target: str, base: str, facts: Facts) -> Iterator[Finding]:
             + (f"; closest: {closest}" if closest else ""),
             file=base,
         )
-    elif anchor and where.endswith(".md") and anchor not in heading_anchors(facts.tree.text(where)):
+    elif (
+        anchor and where.endswith(".md") and anchor not in heading_anchors(facts.tree.text(where) if path else own_text)
+    ):
         yield Finding(code="H020", message=f"link to {target}: {where} has no heading #{anchor}", file=base)
 
 

@@ -65,16 +65,16 @@ def scan_text(name: str, text: str, facts: Facts) -> tuple[list[Finding], int]:
     count = 0
     for mention in mentions(name, text):
         count += 1
-        for finding in _check(mention, name, facts):
+        for finding in _check(mention, name, text, facts):
             placed = replace(finding, line=mention.line)
             found.setdefault((placed.code, placed.line, placed.message), placed)
     return list(found.values()), count
 
 
-def _check(mention: Mention, base: str, facts: Facts) -> Iterator[Finding]:
+def _check(mention: Mention, base: str, whole: str, facts: Facts) -> Iterator[Finding]:
     text = mention.text
     if mention.kind == "link":
-        yield from check_link(text, base, facts)
+        yield from check_link(text, base, whole, facts)
     elif mention.kind in ("skill", "expert", "rule"):
         yield from check_name(mention.kind, text, base, facts)
     elif mention.kind == "line_number":

@@ -188,10 +188,13 @@ def _bind_lazy(node: ast.Assign, found: dict[str, ast.AST | str]) -> None:
 
 
 def _constant_string(node: ast.expr, found: dict[str, ast.AST | str]) -> str:
-    """A string literal, or the name of one that was assigned above."""
+    """A string literal, the name of one that was assigned above, or an f-string of such."""
     if isinstance(node, ast.Name):
         assigned = found.get(node.id)
-        node = assigned.value if isinstance(assigned, ast.Assign) else node
+        return _constant_string(assigned.value, {}) if isinstance(assigned, ast.Assign) else ""
+    if isinstance(node, ast.JoinedStr):
+        parts = (part.value if isinstance(part, ast.FormattedValue) else part for part in node.values)
+        return "".join(_constant_string(part, found) for part in parts)
     return node.value if isinstance(node, ast.Constant) and isinstance(node.value, str) else ""
 
 

@@ -12,14 +12,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from areal.harness.doctor.fake_model import FakeModel, ToolCall
-from areal.harness.doctor.sandbox import Check, Sandbox, isolation, missing
+from areal.harness.conformance.fake_model import FakeModel, ToolCall
+from areal.harness.conformance.sandbox import Check, Sandbox, isolation, missing
 from areal.harness.generate.plan import BRIEF
 from areal.harness.generate.sources import Sources
 
 DEADLINE_S = 60
 CONFIG = '[projects."{checkout}"]\ntrust_level = "trusted"\n'
+# A model name that this Codex knows, so that it offers the tools that edit; nothing is sent to it.
 PROVIDER = """\
+model = "gpt-5.5"
 model_provider = "fake"
 approval_policy = "never"
 sandbox_mode = "danger-full-access"

@@ -16,11 +16,11 @@ import tempfile
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
+from areal.harness.conformance import claude, codex, opencode, standard
+from areal.harness.conformance.sandbox import Check, make_sandbox
 from areal.harness.core.errors import Exit
 from areal.harness.core.findings import Finding, Report
 from areal.harness.core.tree import Tree
-from areal.harness.doctor import claude, codex, opencode, standard
-from areal.harness.doctor.sandbox import Check, make_sandbox
 from areal.harness.generate.sources import Sources, load_sources
 
 PROBES = {"claude": claude.probe, "codex": codex.probe, "opencode": opencode.probe, "standard": standard.probe}

@@ -10,12 +10,14 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-from areal.harness.doctor.fake_model import FakeModel, ToolCall
-from areal.harness.doctor.sandbox import Check, Sandbox, missing
+from areal.harness.conformance.fake_model import FakeModel, ToolCall
+from areal.harness.conformance.sandbox import Check, Sandbox, missing
 from areal.harness.generate.plan import BRIEF
 from areal.harness.generate.sources import Sources
 
 NUM_RUNS = 12  # which of two copies it takes varies from run to run
+# OpenCode installs a package for plugins before it loads one; without a network it would wait for minutes.
+OFFLINE = {"npm_config_offline": "true", "npm_config_fetch_retries": "0", "OPENCODE_DISABLE_AUTOUPDATE": "1"}
 EDITING = ("edit", "bash", "write", "webfetch", "task")
 
 
@@ -23,7 +25,7 @@ def probe(program: Path, sandbox: Sandbox, sources: Sources) -> Iterator[Check]:
     """Ask OpenCode."""
     version = sandbox.run(str(program), "--version")
     yield Check("starts", version.returncode == 0, version.stdout.strip() or version.stderr[-300:])
-    listed = sandbox.run(str(program), "agent", "list")
+    listed = sandbox.run(str(program), "agent", "list", **OFFLINE)
     agents = {match[1] for match in re.finditer(r"^(\S+) \((?:subagent|primary|all)\)", listed.stdout, re.MULTILINE)}
     expected = {expert.name for expert in sources.experts}
     yield Check(
@@ -33,7 +35,7 @@ def probe(program: Path, sandbox: Sandbox, sources: Sources) -> Iterator[Check]:
     writing = [name for name in readers if _may_write(sandbox, program, name)]
     yield Check("experts that read cannot write", not writing, ", ".join(writing))
     yield from _skills(program, sandbox, sources)
-    config = json.loads(sandbox.run(str(program), "debug", "config").stdout or "{}")
+    config = json.loads(sandbox.run(str(program), "debug", "config", **OFFLINE).stdout or "{}")
     commands = sorted(config.get("command") or {})
     yield Check("no commands but skills", commands == [], ", ".join(commands))
     yield from _converse(program, sandbox)
@@ -41,7 +43,7 @@ def probe(program: Path, sandbox: Sandbox, sources: Sources) -> Iterator[Check]:
 
 def _may_write(sandbox: Sandbox, program: Path, name: str) -> bool:
     """The last rule that matches a tool decides."""
-    shown = json.loads(sandbox.run(str(program), "debug", "agent", name).stdout or "{}")
+    shown = json.loads(sandbox.run(str(program), "debug", "agent", name, **OFFLINE).stdout or "{}")
     for tool in EDITING:
         action = "allow"
         for rule in shown.get("permission", ()):
@@ -55,7 +57,7 @@ def _may_write(sandbox: Sandbox, program: Path, name: str) -> bool:
 def _skills(program: Path, sandbox: Sandbox, sources: Sources) -> Iterator[Check]:
     places: Counter[tuple[str, str]] = Counter()
     for _ in range(NUM_RUNS):
-        listed = json.loads(sandbox.run(str(program), "debug", "skill").stdout or "[]")
+        listed = json.loads(sandbox.run(str(program), "debug", "skill", **OFFLINE).stdout or "[]")
         inside = [skill for skill in listed if skill["location"].startswith(str(sandbox.checkout))]
         places.update((skill["name"], skill["location"]) for skill in inside)
     found = {name for name, _ in places}
@@ -76,7 +78,7 @@ def _converse(program: Path, sandbox: Sandbox) -> Iterator[Check]:
     with FakeModel(script) as model:
         provider = {"npm": "@ai-sdk/openai-compatible", "options": {"baseURL": f"{model.url}/v1", "apiKey": "none"}}
         config = {"provider": {"fake": provider | {"models": {"fake": {"tool_call": True}}}}}
-        env = {"OPENCODE_CONFIG_CONTENT": json.dumps(config), "OPENCODE_DISABLE_AUTOUPDATE": "1"}
+        env = OFFLINE | {"OPENCODE_CONFIG_CONTENT": json.dumps(config)}
         run = sandbox.run(str(program), "run", "--model", "fake/fake", "hello", alone=False, **env)
         told = model.told()
     detail = "" if told else run.stderr[-600:]

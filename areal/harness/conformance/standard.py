@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from areal.harness.doctor.sandbox import Check, Sandbox
+from areal.harness.conformance.sandbox import Check, Sandbox
 from areal.harness.generate.sources import Sources
 
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from areal.harness.core.tree import Tree
+from areal.harness.generate.sources import AGENTS
 
 TIMEOUT_S = 120
 # All that a platform's program reads of a checkout.
@@ -80,7 +81,9 @@ def make_sandbox(root: Path, folder: Path) -> Sandbox:
     """Copy what the platforms read into a new git repository below `folder`."""
     checkout, home = folder / "checkout", folder / "home"
     home.mkdir(parents=True)
-    for name in Tree(root).files:
+    new = (path.relative_to(root).as_posix() for path in (root / AGENTS).rglob("*") if path.is_file())
+    commands = (path.relative_to(root).as_posix() for path in (root / ".claude" / "commands").glob("*.md"))
+    for name in {*Tree(root).files, *new, *commands}:  # new ones also before `git add`
         if name.startswith(SHOWN):
             (checkout / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(root / name, checkout / name)

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from areal.harness.doctor.fake_model import FakeModel, ToolCall
-from areal.harness.doctor.sandbox import Check, Sandbox, missing
+from areal.harness.conformance.fake_model import FakeModel, ToolCall
+from areal.harness.conformance.sandbox import Check, Sandbox, missing
 from areal.harness.generate.plan import BRIEF
 from areal.harness.generate.sources import Sources
 

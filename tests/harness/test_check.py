@@ -1,0 +1,259 @@
+# Copyright 2026 The areal authors
+# SPDX-License-Identifier: Apache-2.0
+"""`areal harness check`: each finding code on a damaged checkout, no finding on a sound one, and `--fix`."""
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from areal.cli.harness import main
+from areal.harness.check.fix import apply_fixes
+from areal.harness.core.tree import Tree
+from areal.harness.generate.output import write
+from areal.harness.generate.plan import all_generated
+from areal.harness.generate.sources import load_sources
+from tests.harness.checkouts import ROOT, copy_checkout, findings_of, tiny_checkout
+
+EXPERT = ".agents/experts/archon-expert.md"
+SKILL = ".agents/skills/do-it/SKILL.md"
+
+
+def build(root: Path) -> list[str]:
+    return write(root, all_generated(load_sources(Tree(root))), dry_run=False)
+
+
+@pytest.fixture
+def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    root = tiny_checkout(tmp_path)
+    (root / ".agents" / "harness.yaml").write_text(
+        (root / ".agents" / "harness.yaml").read_text().replace("  - checklists/**\n  - README.md\n", "")
+    )
+    build(root)
+    monkeypatch.chdir(root)
+    return root
+
+
+def edit(path: Path, old: str, new: str) -> None:
+    text = path.read_text(encoding="utf-8")
+    assert old in text
+    path.write_text(text.replace(old, new, 1), encoding="utf-8")
+
+
+def test_repository_has_no_findings() -> None:
+    assert [str(finding) for finding in findings_of(ROOT)] == []
+
+
+def test_sound_checkout_has_no_findings(tiny: Path) -> None:
+    assert [str(finding) for finding in findings_of(tiny)] == []
+
+
+def test_each_damaged_copy_of_this_repository_is_named(tmp_path: Path) -> None:
+    root = copy_checkout(tmp_path)
+    build(root)
+    generated = all_generated(load_sources(Tree(root)))
+    assert len(generated) > 30
+    for item in generated:
+        target = root / item.path
+        text = target.read_text(encoding="utf-8")
+        middle = len(text) // 2
+        target.write_text(text[:middle] + "x" + text[middle:], encoding="utf-8")
+    found = findings_of(root, "drift")
+    assert {finding.file for finding in found} == {item.path.as_posix() for item in generated}
+    assert {finding.code for finding in found} == {"H002"}
+
+
+def damage_source(root: Path) -> None:
+    edit(root / EXPERT, "# Archon expert", "# The expert")
+
+
+def remove_copy(root: Path) -> None:
+    (root / ".codex" / "hooks.json").unlink()
+
+
+def edit_copy(root: Path) -> None:
+    edit(root / ".claude" / "agents" / "archon-expert.md", "Read, Grep, Glob", "Read, Grep, Glob, Bash")
+
+
+def add_stray(root: Path) -> None:
+    (root / ".opencode" / "agents" / "stray.md").write_text("x")
+
+
+def change_docstring(root: Path) -> None:
+    edit(root / "areal" / "pkg" / "engine.py", "does it.", "does something else.")
+
+
+def break_enum(root: Path) -> None:
+    edit(root / EXPERT, "access: read", "access: readonly")
+
+
+def break_yaml(root: Path) -> None:
+    edit(root / EXPERT, "access: read", "access: [read")
+
+
+def unknown_key(root: Path) -> None:
+    edit(root / ".agents" / "hooks.yaml", "hooks: []", "hooks: []\nhook: 1")
+
+
+def rename_expert(root: Path) -> None:
+    edit(root / EXPERT, "name: archon-expert", "name: archon")
+
+
+def rename_skill(root: Path) -> None:
+    edit(root / SKILL, "name: do-it", "name: do-this")
+
+
+def lengthen_skill(root: Path) -> None:
+    (root / SKILL).write_text((root / SKILL).read_text() + "more\n" * 130)
+    build(root)
+
+
+def lengthen_description(root: Path) -> None:
+    edit(root / SKILL, "description: Does it", "description: Does it " + "again " * 60)
+    build(root)
+
+
+def lengthen_brief(root: Path) -> None:
+    brief = root / ".agents" / "brief" / "10-start.md"
+    brief.write_text(brief.read_text() + "word " * 4000)
+    build(root)
+
+
+def duplicate_skill(root: Path) -> None:
+    shutil.copytree(root / ".agents" / "skills" / "do-it", root / ".claude" / "skills" / "do-it")
+
+
+def break_cover(root: Path) -> None:
+    edit(root / EXPERT, '"areal/cli/**"', '"areal/cli/**", "areal/gone/**"')
+    build(root)
+
+
+def add_package(root: Path) -> None:
+    (root / "areal" / "new").mkdir()
+    (root / "areal" / "new" / "a.py").write_text("x = 1\n")
+
+
+def break_path(root: Path) -> None:
+    edit(root / SKILL, "See", "See `areal/pkg/motor.py`,")
+    build(root)
+
+
+CASES = [
+    (damage_source, "H001", ".codex/agents/archon-expert.toml"),
+    (change_docstring, "H001", ".claude/agents/archon-expert.md"),
+    (remove_copy, "H001", ".codex/hooks.json"),
+    (edit_copy, "H002", ".claude/agents/archon-expert.md"),
+    (add_stray, "H002", ".opencode/agents/stray.md"),
+    (break_enum, "H010", EXPERT),
+    (break_yaml, "H010", EXPERT),
+    (unknown_key, "H010", ".agents/hooks.yaml"),
+    (rename_expert, "H011", EXPERT),
+    (rename_skill, "H011", SKILL),
+    (lengthen_skill, "H012", SKILL),
+    (lengthen_description, "H012", SKILL),
+    (lengthen_brief, "H012", ".agents/brief"),
+    (duplicate_skill, "H030", ".claude/skills/do-it/SKILL.md"),
+    (break_cover, "H040", EXPERT),
+    (add_package, "H040", ".agents/experts"),
+    (break_path, "H020", SKILL),
+]
+
+
+@pytest.mark.parametrize(("damage", "code", "file"), CASES, ids=[case[0].__name__ for case in CASES])
+def test_damage_is_found_with_its_code_and_file(
+    tiny: Path, damage: Callable[[Path], None], code: str, file: str
+) -> None:
+    damage(tiny)
+    found = {(finding.code, finding.file) for finding in findings_of(tiny)}
+    assert (code, file) in found, found
+    assert all(finding.code == code or finding.code in ("H002", "H020") for finding in findings_of(tiny)), found
+
+
+def test_generated_file_without_header_counts_as_edited(tiny: Path) -> None:
+    (tiny / "CLAUDE.md").write_text("@AGENTS.md\n")
+    assert [(finding.code, finding.file) for finding in findings_of(tiny, "drift")] == [("H002", "CLAUDE.md")]
+
+
+def test_file_without_domain_or_scope_is_named(tiny: Path) -> None:
+    domain = "{domain: pkg, severity: low, expert: archon-expert, signals: [{id: a, paths: [areal/pkg/**], weight: 1}]}"
+    (tiny / ".agents" / "domains.yaml").write_text(f"domains: [{domain}]\n")
+    (tiny / ".agents" / "schemas" / "domains.schema.json").unlink()  # its form is the review's business
+    found = [finding.message for finding in findings_of(tiny) if finding.code == "H041"]
+    assert found == [f"areal/{name} has no review domain" for name in ("__init__.py", "cli/main.py", "cli/run.py")]
+
+
+def test_fix_replaces_what_leaves_no_choice_and_rebuilds(tiny: Path) -> None:
+    edit(tiny / EXPERT, "# Archon expert", "# Archon expert `areal/pkg/engin.py` `areal runn` `areal.pkg.Engine`")
+    found = findings_of(tiny)
+    assert {finding.code for finding in found} == {"H001", "H020", "H021", "H022"}
+    done = apply_fixes(tiny, found)
+    assert any("areal/pkg/engin.py -> areal/pkg/engine.py" in line for line in done)
+    assert findings_of(tiny) == []
+    assert "`areal/pkg/engine.py` `areal run` `areal.pkg.engine.Engine`" in (tiny / EXPERT).read_text()
+
+
+def test_fix_keeps_what_was_edited_by_hand(tiny: Path) -> None:
+    edit_copy(tiny)
+    damage_source(tiny)
+    apply_fixes(tiny, findings_of(tiny))
+    assert [finding.code for finding in findings_of(tiny)] == ["H002"]
+    assert "Bash" in (tiny / ".claude" / "agents" / "archon-expert.md").read_text()
+
+
+def test_check_prints_the_envelope_and_exits_with_one(tiny: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["ok"]
+    break_path(tiny)
+    assert main(["check", "--json"]) == 1
+    envelope = json.loads(capsys.readouterr().out)
+    assert (envelope["tool"], envelope["ok"], envelope["exit"]) == ("areal harness check", False, 1)
+    assert envelope["findings"][0]["code"] == "H020"
+    assert envelope["next"][-1] == "areal harness check"
+    assert main(["check", "--json", "--only", "schema"]) == 0
+
+
+def test_build_says_what_it_changes(tiny: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    damage_source(tiny)
+    assert main(["build", "--dry-run", "--json"]) == 0
+    changed = json.loads(capsys.readouterr().out)["changed"]
+    assert main(["build", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["changed"] == changed != []
+    assert main(["build", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["changed"] == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [(["check", "--only", "everything"], 2), (["build", "--platform", "emacs"], 4), (["doctor", "--cli", "emacs"], 2)],
+)
+def test_wrong_usage_has_its_exit_code(
+    tiny: Path, arguments: list[str], code: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*arguments, "--json"]) == code
+    assert json.loads(capsys.readouterr().out)["error"]["message"]
+
+
+def test_broken_source_stops_the_build_and_changes_nothing(tiny: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    break_yaml(tiny)
+    before = {path: path.read_bytes() for path in tiny.rglob("*") if path.is_file()}
+    assert main(["build"]) == 2
+    assert f"{EXPERT}:" in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in tiny.rglob("*") if path.is_file()} == before
+
+
+def test_outside_of_a_checkout_is_wrong_usage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["check"]) == 2
+
+
+def test_check_runs_without_torch_and_without_git() -> None:
+    code = (
+        "import sys; sys.modules['torch'] = None; sys.modules['git'] = None\n"
+        "from areal.cli.harness import main; main(['check', '--json'])\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout)["stats"]["refs"] > 500
