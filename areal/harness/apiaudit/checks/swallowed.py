@@ -23,9 +23,10 @@ def reads_keyword(library: Library, function: Symbol, keyword: str, depth: int =
         return None
     body = node.body[1:] if ast.get_docstring(node) is not None else node.body
     inside = [child for statement in body for child in ast.walk(statement)]
-    if any(isinstance(child, ast.Constant) and child.value == keyword for child in inside):
-        return True
     name = node.args.kwarg.arg
+    if any(_accesses(child, name, keyword) for child in inside):
+        return True
+    is_mentioned = any(isinstance(child, ast.Constant) and child.value == keyword for child in inside)
     answers = [
         _through(library, function, call, keyword, depth)
         for call in inside
@@ -33,9 +34,23 @@ def reads_keyword(library: Library, function: Symbol, keyword: str, depth: int =
     ]
     if True in answers:
         return True
-    if None in answers or _escapes(inside, name):
+    if is_mentioned or None in answers or _escapes(inside, name):
         return None
     return False
+
+
+def _accesses(node: ast.AST, name: str, keyword: str) -> bool:
+    """`kwargs.pop("x")`, `kwargs["x"]` and `"x" in kwargs`."""
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in _NAMED_ACCESS:
+        holder, keys = node.func.value, node.args[:1]
+    elif isinstance(node, ast.Subscript):
+        holder, keys = node.value, [node.slice]
+    elif isinstance(node, ast.Compare) and len(node.comparators) == 1:
+        holder, keys = node.comparators[0], [node.left]
+    else:
+        return False
+    is_key = any(isinstance(key, ast.Constant) and key.value == keyword for key in keys)
+    return is_key and isinstance(holder, ast.Name) and holder.id == name
 
 
 def _spreads(keyword: ast.keyword, name: str) -> bool:

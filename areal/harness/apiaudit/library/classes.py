@@ -81,6 +81,8 @@ class Classes:
             return unknown(path, f"base {opaque} is in another distribution")
         if name in _TYPE_ATTRIBUTES:
             return Symbol(what=What.ATTRIBUTE, path=path, module=receiver.module)
+        if name.startswith("__") and name.endswith("__"):
+            return unknown(path, "a special attribute that Python may supply")
         reason = self._dynamic_reason(receiver)
         if reason:
             return unknown(path, reason, dynamic=True)

@@ -124,6 +124,8 @@ class Library:
 
     def _from_stars(self, module: str, name: str, depth: int) -> Symbol | None:
         undecided = None
+        if "_LazyModule" in self.sources.text(module) and not self.sources.modules_defining(name):
+            return None
         for definition in self.sources.stars(module):
             if definition.typing_only and not self._typing_names_count(module):
                 continue
@@ -140,6 +142,9 @@ class Library:
         return undecided
 
     def _star_exports(self, module: str, name: str) -> bool:
+        text = self.sources.text(module)
+        if name not in text and "import *" not in text:
+            return False  # nothing is parsed for the thousands of modules that do not mention the name
         if self.sources.is_stub(module):
             return True
         listed = self._literal_all(module)

@@ -9,6 +9,7 @@ known by name and opaque. Never imports anything.
 from __future__ import annotations
 
 import ast
+import copy
 import os
 import re
 import warnings
@@ -55,6 +56,27 @@ class Sources:
         for module in self.overlay:
             self.files.setdefault(module, folder / (module.replace(".", "/") + ".py"))
         self.tops = {module.split(".")[0] for module in (*self.files, *self._folders)}
+
+    def changed(self, overlay: Mapping[str, str]) -> Sources:
+        """The same release with other texts of some modules; everything known of the others is shared."""
+        other = copy.copy(self)
+        other.overlay = {**self.overlay, **overlay}
+        other.files = dict(self.files)
+        for name in overlay:
+            other.files.setdefault(name, self.folder / (name.replace(".", "/") + ".py"))
+        kept = [name for name in self._trees if name not in overlay]
+        other._trees = {name: self._trees[name] for name in kept}
+        other._definitions = {name: self._definitions[name] for name in kept if name in self._definitions}
+        other._stars = {name: self._stars[name] for name in kept if name in self._stars}
+        other.notes = {key: value for key, value in self.notes.items() if key.rpartition(":")[2] not in overlay}
+        other._objects = {}
+        other._index = None
+        if self._index is not None:
+            other._index = {name: [m for m in modules if m not in overlay] for name, modules in self._index.items()}
+            for module in overlay:
+                for defined, assigned in _TOP_LEVEL_NAME.findall(other.text(module)):
+                    other._index.setdefault(defined or assigned, []).append(module)
+        return other
 
     def _find_files(self, tops: Iterable[str] | None) -> None:
         starts = [self.folder] if tops is None else [self.folder / top for top in tops]

@@ -31,6 +31,18 @@ DOWNLOAD_TIMEOUT_S = 600
 """The largest wheels are half a gigabyte."""
 _KEPT_SUFFIXES = (".py", ".pyi")
 _KEPT_NAMES = ("METADATA", "PKG-INFO", "entry_points.txt")
+_BASES = (
+    "torch",
+    "transformers",
+    "huggingface_hub",
+    "accelerate",
+    "pydantic",
+    "tokenizers",
+    "fsspec",
+    "starlette",
+    "fastapi",
+)
+"""Distributions that classes of the focused packages derive from."""
 _LAYOUT = 1
 """Of the unpacked folders; raised when what is kept changes."""
 
@@ -107,8 +119,7 @@ def environment() -> Sources | None:
 
 
 def _around(folder: Path) -> list[str]:
-    names = ("torch", "huggingface_hub", "pydantic", "tokenizers", "fsspec", "pyarrow")
-    return [name for name in names if (folder / name).is_dir()]
+    return [name for name in _BASES if (folder / name).is_dir()]
 
 
 def _cached(name: str, version: str) -> Release | None:
