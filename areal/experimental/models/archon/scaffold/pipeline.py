@@ -210,7 +210,7 @@ def _rules(samples: list[Sample]) -> list[Rule]:
         if names in seen:
             continue
         seen.add(names)
-        model = build(sample.config, SEEDS[0])
+        model = build(sample.config, sample.seed)
         with tempfile.TemporaryDirectory(prefix="areal-archon-new-") as folder:
             model.save_pretrained(folder)
             disk = {n: t for path in sorted(Path(folder).glob("*.safetensors")) for n, t in load_file(path).items()}

@@ -46,6 +46,7 @@ class Sample:
     changes: dict[str, Any]
     observation: Observation
     errors: tuple[float, float]
+    seed: int
 
     @property
     def values(self) -> dict[str, Any]:
@@ -139,7 +140,7 @@ class Study:
             raise Unexplained(
                 "model", f"all parts agree but the whole differs (logits {errors[0]:.1e}, gradients {errors[1]:.1e})"
             )
-        return Sample(config, changes, observation, errors)
+        return Sample(config, changes, observation, errors, seed)
 
     def _around(
         self, base: PreTrainedConfig, changes: dict[str, Any], names: Iterable[str], limit: int = MAX_ALTERNATIVES
