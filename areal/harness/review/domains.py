@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from areal.harness.core.documents import read_yaml
-from areal.harness.core.tree import translate_glob
+from areal.harness.core.tree import Tree, translate_glob
 
 DOMAINS_FILE = Path(".agents/domains.yaml")
 SEVERITIES = ("critical", "high", "medium", "low")
@@ -74,6 +74,19 @@ def load_domains(root: Path) -> tuple[Domain, ...]:
         )
         for entry in data["domains"]
     )
+
+
+def uncovered(tree: Tree) -> list[str]:
+    """Tracked files without a domain."""
+    domains = load_domains(tree.root)
+    return [name for name in tree.files if not any(domain.holds(name) for domain in domains)]
+
+
+def dead_globs(tree: Tree) -> list[str]:
+    """Globs of signals and tests that match no file."""
+    globs = {glob for domain in load_domains(tree.root) for signal in domain.signals for glob in signal.globs}
+    globs |= {glob for domain in load_domains(tree.root) for glob in domain.tests}
+    return sorted(glob for glob in globs if not tree.matching(glob))
 
 
 def _signal(entry: dict[str, object]) -> Signal:
