@@ -236,12 +236,8 @@ def _shrink_layer_lists(config: PreTrainedConfig) -> None:
 
 def _shrink_rope(config: PreTrainedConfig) -> None:
     """Lengths in rotary parameters become shorter than the probe."""
-    parameters = config.to_dict().get("rope_parameters") or {}
-    tables = [
-        config.rope_parameters,
-        *(t for t in parameters and config.rope_parameters.values() if isinstance(t, dict)),
-    ]
-    for table in tables if parameters else ():
+    parameters = vars(config).get("rope_parameters") or {}
+    for table in (parameters, *(t for t in parameters.values() if isinstance(t, dict))):
         if (table.get("original_max_position_embeddings") or 0) > 64:
             table["original_max_position_embeddings"] = 16
 

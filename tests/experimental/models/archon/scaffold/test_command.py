@@ -1,0 +1,76 @@
+# Copyright 2026 The areal authors
+# SPDX-License-Identifier: Apache-2.0
+"""What `areal archon new` refuses, and that nothing is written then; the registry line; one family from end to end."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from areal.cli.archon import main
+from areal.experimental.models.archon import families
+from areal.experimental.models.archon.scaffold.command import model_type_of
+from areal.experimental.models.archon.scaffold.findings import Refused
+from areal.experimental.models.archon.scaffold.install import with_line
+from areal.experimental.models.archon.scaffold.pipeline import config_class_of
+from areal.harness.core.errors import UsageProblem
+
+
+def report_of(capsys):
+    return json.loads(capsys.readouterr().out)
+
+
+def test_family_that_exists_is_wrong_usage_and_says_how_to_write_it_elsewhere(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(["new", "llama", "--json"]) == 2
+    assert "--output" in report_of(capsys)["error"]["message"]
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("model_type", "reason"),
+    [
+        ("bart", "encoder-decoder"),
+        ("gemma3", "gemma3_text"),
+        ("no_such_model", "no model type"),
+        ("vit", "no causal language model"),
+    ],
+)
+def test_model_that_is_no_decoder_is_refused_with_the_reason(model_type, reason):
+    with pytest.raises(Refused, match=reason):
+        config_class_of(model_type)
+
+
+@pytest.mark.parametrize(("model_type", "words"), [("mamba", "attention"), ("opt", "embeddings")])
+def test_decoder_outside_the_vocabulary_exits_with_11_and_evidence(capsys, tmp_path, monkeypatch, model_type, words):
+    monkeypatch.chdir(tmp_path)
+    assert main(["new", model_type, "--json", "--output", str(tmp_path / "out")]) == 11
+    report = report_of(capsys)
+    assert words in report["findings"][0]["message"]
+    assert report == json.loads((tmp_path / "scaffold-report.json").read_text())
+    assert [path.name for path in tmp_path.iterdir()] == ["scaffold-report.json"]
+
+
+def test_model_is_named_by_type_config_or_folder(tmp_path):
+    (tmp_path / "config.json").write_text('{"model_type": "cohere2"}')
+    assert model_type_of("olmoe") == "olmoe"
+    assert model_type_of(str(tmp_path)) == model_type_of(str(tmp_path / "config.json")) == "cohere2"
+    with pytest.raises(UsageProblem, match="folder with one"):
+        model_type_of("missing/config.json")
+
+
+def test_registry_line_is_added_in_order_and_once():
+    source = Path(families.__file__).read_text()
+    once = with_line(source, "lemma", "lemma")
+    assert with_line(once, "lemma", "lemma") == once
+    lines = [line for line in once.splitlines() if "_HOME}" in line]
+    assert lines == sorted(lines) and any('"lemma": f"{_HOME}.lemma.spec"' in line for line in lines)
+
+
+@pytest.mark.slow
+def test_new_family_is_written_outside_the_tree_with_tests_that_passed(capsys, tmp_path):
+    assert main(["new", "seed_oss", "--json", "--output", str(tmp_path)]) == 0
+    report = report_of(capsys)
+    assert report["ok"] and "passed" in report["stats"]["tests"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["seed_oss", "seed_oss_tests"]
+    assert min(report["separation"].values()) > 1e-4
