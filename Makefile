@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 export OMP_NUM_THREADS ?= 1
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: demo test lint install clean
+.PHONY: demo test test-platforms lint install clean
 
 demo: $(VENV)/.ready
 	$(BIN)/python examples/arithmetic/train.py --config examples/arithmetic/grpo.yaml $(ARGS)
@@ -14,6 +14,10 @@ demo: $(VENV)/.ready
 test: $(VENV)/.ready
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest $(ARGS)
+
+# Installs the programs of the agent platforms from the package registries and proves that they load what we generate.
+test-platforms: $(VENV)/.ready
+	$(BIN)/python -m pytest -m network -rA tests/harness/test_platforms.py $(ARGS)
 
 lint: $(VENV)/.ready
 	$(BIN)/pre-commit run --all-files

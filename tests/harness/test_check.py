@@ -30,9 +30,11 @@ def build(root: Path) -> list[str]:
 @pytest.fixture
 def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     root = tiny_checkout(tmp_path)
-    (root / ".agents" / "harness.yaml").write_text(
-        (root / ".agents" / "harness.yaml").read_text().replace("  - checklists/**\n  - README.md\n", "")
-    )
+    config = root / ".agents" / "harness.yaml"
+    kept = [
+        line for line in config.read_text().splitlines() if line.strip() not in ("- checklists/*.yaml", "- README.md")
+    ]
+    config.write_text("\n".join(kept) + "\n")
     build(root)
     monkeypatch.chdir(root)
     return root
@@ -257,3 +259,30 @@ def test_check_runs_without_torch_and_without_git() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert json.loads(done.stdout)["stats"]["refs"] > 500
+
+
+def test_doctor_without_programs_is_missing_not_healthy(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setenv("PATH", "/nowhere")
+    assert main(["doctor", "--json", "--cli", "claude,codex,opencode,standard"]) == 3
+    envelope = json.loads(capsys.readouterr().out)
+    assert [finding["code"] for finding in envelope["findings"]] == ["H051"] * 4
+    assert not envelope["ok"]
+
+
+def test_doctor_reports_a_program_that_does_something_else(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["doctor", "--json", "--cli", "standard", "--program", "standard=/bin/false"]) in (0, 1)
+    assert main(["doctor", "--json", "--cli", "claude", "--program", "claude=/bin/true"]) == 1
+
+
+def test_eval_writes_metrics_and_keeps_those_of_other_suites(tiny: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tiny / "eval.json"
+    out.write_text(json.dumps({"metrics": {"elsewhere": {"a": 1}}}))
+    assert main(["eval", "--suite", "refs,drift,coverage", "--out", str(out), "--json"]) == 0
+    metrics = json.loads(out.read_text())["metrics"]
+    assert metrics["elsewhere"] == {"a": 1}
+    assert metrics["drift"]["drift"] == 0
+    assert metrics["drift"]["seeded_hand_edits_found"] == metrics["drift"]["seeded_hand_edits"] > 5
+    assert metrics["refs"]["dead"] == 0

@@ -15,8 +15,12 @@ _MAX_SITES = 3
 
 
 def render_view(contract: Contract, usages: Iterable[Usage]) -> str:
-    """The page."""
-    symbols = generated_block(usages)
+    """The page for what our sources use now."""
+    return render_entries(contract, generated_block(usages))
+
+
+def render_entries(contract: Contract, symbols: list[dict[str, Any]]) -> str:
+    """The page for given entries of the generated block."""
     name = contract.package.name
     files = sorted({site.split("#")[0] for entry in symbols for site in entry["sites"]})
     lines = [

@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from pathlib import Path
 
+from areal.harness.check.contracts import check_contracts
 from areal.harness.check.drift import check_drift
 from areal.harness.check.limits import check_coverage, check_duplicates, check_limits
 from areal.harness.check.schema import check_outputs, check_sources
@@ -44,7 +45,7 @@ def run_checks(root: Path, report: Report, only: Collection[str] = CHECKS) -> No
     if "schema" in only:
         report.add(check_outputs(root, generated))
     if "drift" in only:
-        report.add(check_drift(sources, generated))
+        report.add([*check_drift(sources, generated), *check_contracts(tree)])
     if "limits" in only:
         report.add([*check_limits(sources, generated), *check_duplicates(tree), *check_coverage(sources)])
     report.stats |= {

@@ -63,9 +63,13 @@ def scan_text(name: str, text: str, facts: Facts) -> tuple[list[Finding], int]:
     """The dead references of one text, and the number of references looked at."""
     found: dict[tuple[str, int, str], Finding] = {}
     count = 0
+    checked: dict[tuple[str, str], list[Finding]] = {}
     for mention in mentions(name, text):
         count += 1
-        for finding in _check(mention, name, text, facts):
+        key = mention.kind, mention.text
+        if key not in checked:
+            checked[key] = list(_check(mention, name, text, facts))
+        for finding in checked[key]:
             placed = replace(finding, line=mention.line)
             found.setdefault((placed.code, placed.line, placed.message), placed)
     return list(found.values()), count

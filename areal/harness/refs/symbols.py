@@ -27,6 +27,7 @@ class SymbolIndex:
     def __init__(self, tree: Tree) -> None:
         self.tree = tree
         self._modules: dict[str, ast.Module | None] = {}
+        self._bound: dict[Node, dict[str, ast.AST | str]] = {}
 
     def module_file(self, dotted: str) -> str | None:
         """The file of a module or package; a folder without `__init__.py` counts with a trailing slash."""
@@ -63,7 +64,7 @@ class SymbolIndex:
         if not names or depth > 8:  # a chain of re-exports and bases deeper than this is a loop
             return not names
         name, rest = names[0], names[1:]
-        found = _bindings(scope).get(name)
+        found = self._bindings(scope).get(name)
         if found is None:
             return self._inherited(scope, path, names, depth)
         if not rest:
@@ -75,6 +76,11 @@ class SymbolIndex:
             return self.exists(home) if found.split(".")[0] in self.top_packages else True
         return True  # an attribute of a value: its type is not known here
 
+    def _bindings(self, scope: Node) -> dict[str, ast.AST | str]:
+        if scope not in self._bound:
+            self._bound[scope] = _bindings(scope)
+        return self._bound[scope]
+
     def _inherited(self, scope: Node, path: str, names: list[str], depth: int) -> bool:
         if not isinstance(scope, ast.ClassDef):
             return False
@@ -84,7 +90,7 @@ class SymbolIndex:
             dotted = ast.unparse(base).partition("[")[0]
             if dotted in ("Enum", "IntEnum", "StrEnum", "Protocol", "ABC", "Exception"):
                 continue
-            local = _bindings(module).get(dotted.split(".")[0])
+            local = self._bindings(module).get(dotted.split(".")[0])
             if isinstance(local, ast.ClassDef) and self._has(local, path, names, depth + 1):
                 return True
             if isinstance(local, str) and self._base_elsewhere(local, names, depth):
@@ -148,13 +154,14 @@ def _bindings(scope: Node) -> dict[str, ast.AST | str]:
 def _statements(scope: Node) -> list[ast.stmt]:
     """Statements of a scope, including those under `if`, `try` and `with`, without nested scopes."""
     out: list[ast.stmt] = []
-    pending = list(scope.body)
+    pending: list[ast.AST] = list(scope.body)
     while pending:
-        node = pending.pop(0)
-        out.append(node)
-        if not isinstance(node, (ast.ClassDef, *FUNCTION)):
-            pending += [child for child in ast.walk(node) if isinstance(child, ast.stmt) and child is not node]
-    return out
+        node = pending.pop()
+        if isinstance(node, ast.stmt):
+            out.append(node)
+        if not isinstance(node, (ast.ClassDef, *FUNCTION, ast.expr)):
+            pending += ast.iter_child_nodes(node)
+    return sorted(out, key=lambda node: node.lineno)
 
 
 def _bind(node: ast.stmt, found: dict[str, ast.AST | str]) -> None:
