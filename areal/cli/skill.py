@@ -267,7 +267,10 @@ def _selftest(args: argparse.Namespace) -> int:
 def _undo(args: argparse.Namespace) -> int:
     def work(report: Report) -> None:
         root = find_root()
-        report.result["undone"] = journal.undo(root, args.token or "")
+        report.result["undone"], stale = journal.undo(root, args.token or "")
+        if stale:
+            report.result["stale"] = stale
+            report.next.append(journal.REBUILD)
 
     def text(report: Report) -> str:
         return "\n".join(f"undone  {path}" for path in report.result["undone"])

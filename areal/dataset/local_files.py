@@ -1,6 +1,6 @@
 # Copyright 2026 The areal authors
 # SPDX-License-Identifier: Apache-2.0
-"""Local JSON-lines data: which file holds a split, and records that are checked line by line.
+"""Local data, JSON lines or Parquet: which file holds a split, and records that are checked one by one.
 
 Called by the registry and by loaders. A malformed line names its file and number; nothing is skipped silently.
 """
@@ -55,6 +55,52 @@ def read_jsonl(file: Path, columns: Iterable[str]) -> list[dict[str, str]]:
             records.append({column: record[column] for column in columns})
     if not records:
         raise ConfigError(f"{file} is empty; expected one JSON object a line with columns {columns}")
+    return records
+
+
+def read_split(path: Path, split: str, columns: Iterable[str]) -> list[dict[str, str]]:
+    """The records of a split with the text `columns` each must have, from JSON lines or Parquet.
+
+    `path` is a file (of that split) or a folder with `{split}.jsonl`, or with Parquet files as the hub lays them out:
+    `{split}.parquet`, `{split}-*.parquet`, the same below `data`, or all files of a folder `{split}`.
+    """
+    if not path.exists():
+        raise ConfigError(f"expected local data at {path}, which does not exist; check dataset.path and dataset_kwargs")
+    parquet = _parquet_files(path, split)
+    if not parquet:
+        return read_jsonl(find_split_file(path, split), columns)
+    records = [record for file in parquet for record in _read_parquet(file, list(columns))]
+    if not records:
+        raise ConfigError(f"{', '.join(map(str, parquet))} holds no records")
+    return records
+
+
+def _parquet_files(path: Path, split: str) -> list[Path]:
+    if path.is_file():
+        return [path] if path.suffix == ".parquet" else []
+    patterns = [f"{split}.parquet", f"{split}-*.parquet", f"{split}/*.parquet"]
+    patterns += [f"data/{pattern}" for pattern in patterns]
+    return next((found for pattern in patterns if (found := sorted(path.glob(pattern)))), [])
+
+
+def _read_parquet(file: Path, columns: list[str]) -> list[dict[str, str]]:
+    import pyarrow
+    from pyarrow import parquet
+
+    try:
+        has = parquet.read_schema(file).names
+        missing = [column for column in columns if column not in has]
+        if missing:
+            raise ConfigError(f"{file}: expected columns {columns}, got {sorted(has)}")
+        records = parquet.read_table(file, columns=columns).to_pylist()
+    except (pyarrow.ArrowException, OSError) as error:
+        raise ConfigError(f"{file}: expected a Parquet file, got: {error}") from error
+    for number, record in enumerate(records, 1):
+        for column in columns:
+            if not isinstance(record[column], str):
+                raise ConfigError(
+                    f"{file}, record {number}: expected text in column {column!r}, got {repr(record[column])[:80]}"
+                )
     return records
 
 

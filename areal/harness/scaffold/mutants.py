@@ -90,6 +90,8 @@ def _sites(tree: ast.Module) -> Iterator[tuple[Path, str, Editor]]:
     pending: list[tuple[ast.AST, Path]] = [(tree, ())]
     while pending:
         node, path = pending.pop()
+        if _is_left_alone(node):
+            continue
         yield from ((path, what, edit) for what, edit in _edits(node))
         for name, index, child in _children(node):
             pending.append((child, (*path, (name, index))))
@@ -103,8 +105,6 @@ def _children(node: ast.AST) -> Iterator[tuple[str, int | None, ast.AST]]:
         skipped = {"annotation"}
     elif isinstance(node, ast.ClassDef):
         skipped = {"decorator_list", "bases"}
-    elif _is_left_alone(node):
-        return
     for name, value in ast.iter_fields(node):
         if name in skipped:
             continue

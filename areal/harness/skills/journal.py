@@ -25,6 +25,8 @@ from areal.harness.skills.problems import Conflict
 from areal.harness.skills.stage import Change
 
 FOLDER = Path("runs/skills")
+GENERATED = b"GENERATED from "
+REBUILD = "areal harness build"
 
 
 def sha(data: bytes) -> str:
@@ -90,8 +92,11 @@ def check_unchanged(root: Path, change: Change) -> None:
         )
 
 
-def undo(root: Path, token: str) -> list[str]:
-    """Take back what a run wrote, later changes of other places kept; the paths. All or nothing, like the run."""
+def undo(root: Path, token: str) -> tuple[list[str], list[str]]:
+    """Take back what a run wrote, later changes of other places kept: the paths, and generated files to build again.
+
+    All or nothing, like the run.
+    """
     if token not in tokens(root):
         raise DecisionNeeded(
             f"no undo token {token!r}; there are: {', '.join(tokens(root)) or 'none'}",
@@ -99,8 +104,10 @@ def undo(root: Path, token: str) -> list[str]:
             choices=tokens(root),
         )
     record = _read(root, token)
-    texts = {item["path"]: _undone(root, item, record["state"]) for item in record["files"]}
-    for item in record["files"]:
+    stale = [item["path"] for item in record["files"] if _is_stale(root, item)]
+    files = [item for item in record["files"] if item["path"] not in stale]
+    texts = {item["path"]: _undone(root, item, record["state"]) for item in files}
+    for item in files:
         path, data = root / item["path"], texts[item["path"]]
         if data is not None:
             _replace(path, data, stat.S_IMODE(path.stat().st_mode))
@@ -109,7 +116,16 @@ def undo(root: Path, token: str) -> list[str]:
     for folder in sorted({name for item in record["files"] for name in item["folders"]}, key=len, reverse=True):
         _remove_empty(root / folder)
     (root / FOLDER / f"{token}.json").unlink()
-    return list(texts)
+    return list(texts), stale
+
+
+def _is_stale(root: Path, item: dict[str, Any]) -> bool:
+    """Whether a generated file was generated again since: its sources decide what is in it, not this run."""
+    path = root / item["path"]
+    if item["before"] is None or not path.is_file():
+        return False
+    now = path.read_bytes()
+    return GENERATED in now[:1000] and sha(now) != item["after_sha"]
 
 
 def _undone(root: Path, item: dict[str, Any], state: str) -> bytes | None:

@@ -20,7 +20,7 @@ from areal.harness.skills.definition import Definition, Step
 from areal.harness.skills.edits import add_dict_entry, has_entry
 from areal.harness.skills.planning import Plan, check_conflicts, make_plan
 from areal.harness.skills.problems import Conflict, StepFailed
-from areal.harness.skills.stage import Change, changes_since, snapshot, staged
+from areal.harness.skills.stage import Change, changes_since, git, snapshot, staged
 from areal.harness.skills.steps import Outcome, check_outcome, file_lists, run_command
 
 
@@ -75,6 +75,7 @@ def run_skill(
 def _work_in(stage: Path, plan: Plan, before: dict[str, str], result: Result) -> None:
     write_planned(stage, plan)
     for step in plan.steps:
+        git(stage, "add", "--all")  # a step that asks git what there is sees the new files
         result.outcomes.append(_run_step(stage, step, plan, "STEP", file_lists(plan.paths, [], plan.generated_tests)))
     missing = [path for path in plan.outputs if not (stage / path).is_file()]
     if missing:
