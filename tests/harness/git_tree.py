@@ -10,6 +10,8 @@ import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
+from areal.harness.review.change import blob_sha
+
 ROOT = Path(__file__).resolve().parents[2]
 SOURCES = (".agents/domains.yaml", ".agents/scopes.yaml", ".agents/schemas")
 IDENTITY = {
@@ -34,6 +36,14 @@ class EngineConfig:
     def __post_init__(self) -> None:
         assert self.lr >= 0
 '''
+PAGE = "# Page\n\nText.\n"
+
+
+def translation(of: str, text: str = "# 页\n\n文。\n") -> str:
+    """A Chinese page with the stamp of its original."""
+    return f"<!-- sync: en={blob_sha(of.encode())} -->\n\n{text}"
+
+
 FILES: Mapping[str, str] = {
     "pyproject.toml": '[project]\nname = "areal"\ndependencies = ["torch>=2.11", "transformers>=5.10,<6"]\n'
     '[project.optional-dependencies]\ndev = ["ruff==0.17.5"]\n',
@@ -49,7 +59,11 @@ FILES: Mapping[str, str] = {
     "areal/reward/__init__.py": '"""Rewards."""\nfrom areal.utils.lazy import attach\n\n'
     '__getattr__, __dir__, __all__ = attach(__name__, {"f": "areal.reward.f", "g": "areal.reward.f"})\n',
     "areal/reward/f.py": '"""Rewards."""\n\n\ndef f(a, b=1):\n    """Reward."""\n    return a\n\n\ndef g(a):\n    """Deprecated."""\n',
-    "docs/en/page.md": "# Page\n\nText.\n",
+    "docs/en/page.md": PAGE,
+    "docs/zh/page.md": translation(PAGE),
+    "docs/en/late.md": PAGE,
+    "docs/zh/late.md": translation("# An earlier text\n"),
+    "docs/en/alone.md": PAGE,
     "docs/en/cli_reference.md": "# Reference\n",
     "tests/test_core.py": '"""Tests."""\n\n\ndef test_step():\n    assert 1 + 1 == 2\n',
     "tests/helpers.py": '"""Helpers."""\n\n\ndef run_case(x):\n    assert x\n',

@@ -5,8 +5,7 @@
 from __future__ import annotations
 
 from areal.harness.generate.output import digest
-from areal.harness.review.change import blob_sha
-from tests.harness.git_tree import CONFIG, FILES
+from tests.harness.git_tree import CONFIG, FILES, PAGE, translation
 
 CORE = FILES["areal/engine/core.py"]
 NEW_EN = "# Page\n\nNew text.\n"
@@ -30,11 +29,6 @@ def test_file(*lines: str, name: str = "tests/test_new.py") -> dict[str, str]:
     return {name: "\n".join(('"""Tests."""', "import pytest", "import torch", *lines)) + "\n"}
 
 
-def translated(en: str, stamp: str) -> dict[str, str]:
-    """A page with its translation."""
-    return {"docs/en/page.md": en, "docs/zh/page.md": f"<!-- sync: en={blob_sha(stamp.encode())} -->\n\n# 页\n\n文。\n"}
-
-
 def copied(text: str, of: str) -> dict[str, str]:
     """An expert with a generated copy of `of`."""
     copy = f"<!-- GENERATED from {EXPERT} source:{digest(of)} text:{digest('<!-- ', ' -->')}; edit the source, then run: areal harness build -->"
@@ -46,7 +40,7 @@ FAULTY = {
     "R011": core("from tests.helpers import run_case", "return run_case(x)"),
     "R012": {"docs/en/unused.png": b"\x89PNG\0"},
     "R013": {"areal/api/config/engine.py": CONFIG.replace("1e-3", "1e-4")},
-    "R014": {"docs/en/page.md": NEW_EN, "docs/zh/page.md": "# 页\n\n旧文。\n"},
+    "R014": {"docs/en/page.md": NEW_EN},
     "R015": {"README.md": "# areal\n\n\nText that\nis read.\n", **core("return x")},
     "R016": {
         "areal/api/config/engine.py": CONFIG_WITH_FIELD.replace(FIELD, "    warmup: int = 0\n"),
@@ -72,7 +66,23 @@ ALSO_FAULTY = [
     ),
     ("R011", "path_to_tests", core('return Path(__file__).parents[4] / "tests" / "data.json"')),
     ("R013", "flag", {"areal/cli/train.py": FILES["areal/cli/train.py"] + 'p.add_argument("--y", help="y")\n'}),
-    ("R014", "stale_stamp", translated(NEW_EN, stamp=FILES["docs/en/page.md"])),
+    ("R010", "mount", core(f'return open("/{"mnt"}/models")')),
+    ("R010", "placeholder_in_code", core(f'return open("/{"home"}/user/x.json")')),
+    ("R011", "open", core('return open("tests/data.json")')),
+    ("R012", "at_the_top", {"figure.svg": "<svg/>"}),
+    (
+        "R018",
+        "device_name",
+        test_file("def test_gpu():", '    device = "cuda"', "    assert torch.ones(1).to(device) > 0"),
+    ),
+    ("R022", "environment", core('if os.environ["RANK"] == "0":', "    torch.distributed.barrier()")),
+    (
+        "R022",
+        "elif",
+        core("if rank == 0:", "    dist.barrier()", "elif rank == 1:", "    print(x)", "else:", "    dist.barrier()"),
+    ),
+    ("R014", "translation_alone", {"docs/zh/page.md": translation(PAGE, "# 页\n\n另文。\n")}),
+    ("R014", "translation_of_nothing", {"docs/zh/nothing.md": "# 无\n"}),
     (
         "R016",
         "number_without_range",
@@ -117,9 +127,9 @@ CLEAN = {
         **core("from areal.tests_of_time import a", "import testsuite"),
         "tests/test_more.py": "from tests.helpers import run_case\n\n\ndef test_it():\n    run_case(1)\n",
     },
-    "R012": {"docs/en/used.png": b"\x89PNG\0", "docs/en/page.md": "# Page\n\n![f](used.png)\n"},
+    "R012": {"docs/en/used.png": b"\x89PNG\0", "docs/en/alone.md": "# Page\n\n![f](used.png)\n"},
     "R013": {"areal/api/config/engine.py": CONFIG.replace("assert self.lr >= 0", "assert self.lr >= 0, self.lr")},
-    "R014": translated(NEW_EN, stamp=NEW_EN),
+    "R014": {"docs/en/page.md": NEW_EN, "docs/zh/page.md": translation(NEW_EN, "# 页\n\n新文。\n")},
     "R015": {
         "README.md": "# areal\n\nText\nthat is read.\n",
         "areal/engine/core.py": CORE.replace('    """Step."""\n', '    """Step."""\n\n'),
@@ -162,6 +172,12 @@ CLEAN = {
         "dist.all_reduce(x)",
         "if len(x) > 1:",
         "    dist.barrier()",
+        "if rank == 0:",
+        "    dist.barrier()",
+        "elif rank == 1:",
+        "    dist.barrier()",
+        "else:",
+        "    dist.barrier()",
         "lora_rank = 3",
         "if lora_rank > 0:",
         "    dist.barrier()",
@@ -197,10 +213,11 @@ CLEAN = {
 }
 ALSO_CLEAN = [
     ("unchanged_collective_elsewhere", {"areal/engine/core.py": CORE + "\n# more\n"}),
-    ("translation_catches_up", {"docs/zh/page.md": f"<!-- sync: en={blob_sha(FILES['docs/en/page.md'].encode())} -->\n\n# 页\n\n文。\n"}),
+("translation_catches_up", {"docs/zh/late.md": translation(PAGE)}),
+    ("page_without_translation", {"docs/en/alone.md": NEW_EN}),
     ("removed_after_deprecation", {"areal/api/io_struct.py": API.split("\n\n\ndef old")[0] + "\n"}),
     ("summary", {"pyproject.toml": FILES["pyproject.toml"].replace("5.10", "5.20"), "docs/upgrade-summary.md": "# Upgrade\n"}),
-    ("moved_file", {"docs/en/page.md": None, "docs/en/other.md": FILES["docs/en/page.md"]}),
+    ("moved_file", {"docs/en/alone.md": None, "docs/en/other.md": PAGE}),
     ("python_that_does_not_parse", {"areal/engine/broken.py": "def (:\n"}),
     ("odd_names", {"docs/en/ü b\tc.md": "# x\n", "docs/en/-rf.md": "# y\n"}),
 ]  # fmt: skip

@@ -45,7 +45,7 @@ def load_pages(root: Path) -> list[SitePage]:
     data = read_yaml(root, SITE_FILE).data
     found = []
     for section in data["sections"]:
-        for name in section["pages"]:
+        for name in _expanded(root, section["pages"]):
             sources = [name] if name.startswith("../") else [f"{language}/{name}" for language in LANGUAGES]
             for source in sources:
                 path = posixpath.normpath(source.removeprefix("../"))
@@ -54,6 +54,17 @@ def load_pages(root: Path) -> list[SitePage]:
                 elif not source.startswith("zh/"):
                     raise UsageProblem(f"{SITE_FILE}: docs/{path} does not exist", code="D005", file=str(SITE_FILE))
     return found
+
+
+def _expanded(root: Path, names: Sequence[str]) -> Iterator[str]:
+    """Names as they are, patterns as the sorted pages that match."""
+    docs = root / "docs"
+    for name in names:
+        if "*" in name:
+            matching = sorted(docs.glob(name.removeprefix("../")))
+            yield from (f"../{path.relative_to(docs).as_posix()}" for path in matching)
+        else:
+            yield name
 
 
 def _page(root: Path, path: str, section: Mapping[str, Any]) -> SitePage:

@@ -25,7 +25,7 @@ NAMES = re.compile(
 GENERAL_NAMES = re.compile(r"broadcast|barrier|gather|scatter|reduce")
 OWNERS = re.compile(r"(?:torch\.)?(?:dist|distributed|funcol|c10d)|\w*(?:group|pg|mesh|topology)")
 RANK = re.compile(
-    r"(?:\w+_)?rank|is_(?:main|master|leader|chief|rank_?zero|rank0|first_rank|last_rank|src|head)\w*|get_(?:local_|group_)?rank"
+    r"(?:\w+_)?rank|is_(?:main|master|leader|chief|rank_?zero|rank0|first_rank|last_rank|src|head)\w*|get_(?:local_|group_)?rank|rank_?\d+"
 )
 SAME_ON_ALL = re.compile(r"(?:src|dst|source|root|owner|lora|matrix|max|min|num|last|first|target)_rank")
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
@@ -84,11 +84,18 @@ def _divided(body: Sequence[ast.stmt], divide: _Divide | None = None) -> Iterato
 
 def _conditional(node: ast.If, divide: _Divide | None) -> Iterator[tuple[ast.Call, _Divide]]:
     found = divide or _divide(node.test)
-    if found is not None and divide is None and _same_collectives(node.body, node.orelse):
+    if found is not None and divide is None and _same_collectives(*_branches(node)):
         found = None
     for block in (node.body, node.orelse):
         yield from _divided(block, found)
     yield from _in_expressions(node, divide)
+
+
+def _branches(node: ast.If) -> list[list[ast.stmt]]:
+    """The blocks of an if with its elifs; the last one is empty without an else."""
+    if len(node.orelse) == 1 and isinstance(node.orelse[0], ast.If):
+        return [node.body, *_branches(node.orelse[0])]
+    return [node.body, node.orelse]
 
 
 def _early_leave(node: ast.If) -> _Divide | None:
@@ -140,9 +147,9 @@ def _calls(body: Sequence[ast.AST]) -> list[ast.Call]:
     return [node for item in body for node in ast.walk(item) if isinstance(node, ast.Call) and _is_collective(node)]
 
 
-def _same_collectives(body: Sequence[ast.AST], other: Sequence[ast.AST]) -> bool:
-    names = [sorted(ast.unparse(call.func) for call in _calls(block)) for block in (body, other)]
-    return bool(names[0]) and names[0] == names[1]
+def _same_collectives(*blocks: Sequence[ast.AST]) -> bool:
+    names = [sorted(ast.unparse(call.func) for call in _calls(block)) for block in blocks]
+    return bool(names[0]) and all(other == names[0] for other in names)
 
 
 def _is_collective(call: ast.Call) -> bool:
@@ -162,6 +169,8 @@ def _is_collective(call: ast.Call) -> bool:
 def _divide(test: ast.expr) -> _Divide | None:
     """The condition, if its truth depends on the rank; a comparison with None says only whether there is one."""
     for node in ast.walk(test):
+        if isinstance(node, ast.Constant) and node.value in ("RANK", "LOCAL_RANK"):  # of the environment
+            return _Divide(test.lineno, ast.unparse(test), False)
         if isinstance(node, ast.Compare) and any(isinstance(op, ast.Is | ast.IsNot) for op in node.ops):
             continue
         name = node.id if isinstance(node, ast.Name) else node.attr if isinstance(node, ast.Attribute) else ""

@@ -34,7 +34,7 @@ ASSETS = (
     ".sh",
     ".ipynb",
 )
-ASSET_FOLDERS = ("docs/", "examples/", "areal/", "benchmarks/", "assets/")
+NOT_ASSETS = (".", "tests/", "checklists/", "locks/")  # found by their place, not by being named
 TOOL_EXTRAS = ("dev", "docs", "harness")
 
 
@@ -50,8 +50,8 @@ def imports_of_tests(change: Change) -> Iterator[Finding]:
                 message = f"imports {', '.join(names)}: what is installed has no tests"
                 yield Finding(code="R011", message=message, file=file.path, line=node.lineno, hint=hint)
         for node in file.nodes(ast.Assign, ast.AnnAssign, ast.Expr, ast.Return):
-            if _climbs_to_tests(node) and not file.path.startswith(TOOLS):
-                message = "builds a path into tests/ from the place of a package file"
+            if (_climbs_to_tests(node) or _names_a_test_file(node)) and not file.path.startswith(TOOLS):
+                message = "reads from tests/, which is not installed"
                 yield Finding(code="R011", message=message, file=file.path, line=node.lineno, hint=hint)
 
 
@@ -66,10 +66,17 @@ def _climbs_to_tests(statement: ast.AST) -> bool:
     return climbs and any(re.match(r"(?:\.\./)*tests(?:/|$)", name) for name in names)
 
 
+def _names_a_test_file(statement: ast.AST) -> bool:
+    """Whether a call is handed a path below tests/, as in `open("tests/data.json")`."""
+    calls = (node for node in ast.walk(statement) if isinstance(node, ast.Call))
+    words = (argument.value for call in calls for argument in call.args if isinstance(argument, ast.Constant))
+    return any(isinstance(word, str) and re.fullmatch(r"(?:\.{1,2}/)*tests/[\w./-]+", word) for word in words)
+
+
 def unreferenced_files(change: Change) -> Iterator[Finding]:
     """R012."""
     new = [file for file in change.files if file.status == "A" and file.path.endswith(ASSETS)]
-    new = [file for file in new if file.path.startswith(ASSET_FOLDERS)]
+    new = [file for file in new if not file.path.startswith(NOT_ASSETS)]
     mentions = change.head.grep(sorted({PurePosixPath(file.path).name for file in new}))
     for file in new:
         if not mentions[PurePosixPath(file.path).name] - {file.path}:
@@ -87,16 +94,20 @@ def translations(change: Change) -> Iterator[Finding]:
         if translation is None:
             continue
         if original is None:
-            yield Finding(code="R014", message=f"{en} does not exist, so {zh} translates nothing", file=zh)
+            message = f"{en} does not exist, so {zh} translates nothing"
+            yield Finding(code="R014", message=message, file=zh, hint=f"write {en} first, or remove {zh}")
             continue
         stamp = stamp_of(translation.decode("utf-8", errors="replace"))
+        if en in pages and zh in pages:  # whether they say the same is what `areal docs sync --check` decides
+            continue
         if stamp != blob_sha(original):
-            message = f"{en} and {zh} do not belong together any more" if en in pages else f"changed without {en}"
+            message = f"changed without {en if zh in pages else zh}"
             fix = Fix(kind="run", command=f"areal docs sync --accept {name}  # once {zh} says what {en} says")
             yield Finding(code="R014", message=message, file=zh if zh in pages else en, severity="warning", fix=fix)
         elif en not in pages and stamp == stamp_of((change.base.read(zh) or b"").decode("utf-8", errors="replace")):
-            message = f"changed without {en}; fine for a correction of the translation alone"
-            yield Finding(code="R014", message=message, file=zh, severity="note")
+            message = f"changed without {en}"
+            hint = "fine for a correction of the translation alone"
+            yield Finding(code="R014", message=message, file=zh, severity="note", hint=hint)
 
 
 def harness_copies(change: Change) -> Iterator[Finding]:

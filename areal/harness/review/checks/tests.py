@@ -41,6 +41,8 @@ def unmarked_gpu_tests(change: Change) -> Iterator[Finding]:
 
 
 def _needs_gpu(node: ast.AST) -> bool:
+    if isinstance(node, ast.Assign) and any(isinstance(t, ast.Name) and "device" in t.id for t in node.targets):
+        return _is_cuda(node.value)
     if not isinstance(node, ast.Call):
         return False
     name = ast.unparse(node.func)

@@ -14,11 +14,9 @@ from areal.harness.core.findings import Finding
 from areal.harness.review.change import Change, ChangedFile
 
 TEXT_SUFFIXES = (".py", ".yaml", ".yml", ".toml", ".json", ".sh", ".cfg", ".ini", ".j2", ".md", ".ipynb", ".txt")
-# Folders that belong to a person are wrong with one more name; those of a machine with two: `/data/items` may be a route.
-_HOMES = r"(?:home|Users)/[\w.-]+|root/[\w.-]+"
-_MOUNTS = (
-    r"(?:data\d*|mnt|nfs\w*|scratch|storage|lustre|gpfs|workspace|work|projects|share|fsx|cephfs|nas)/[\w.-]+/[\w./-]+"
-)
+# Folders that belong to a person, or that only a cluster has, are wrong with one more name. `/data/items` may be a route.
+_HOMES = r"(?:home|Users|root|mnt|nfs\w*|scratch|lustre|gpfs|workspace|fsx|cephfs|nas)/[\w.-]+"
+_MOUNTS = r"(?:data\d*|storage|work|projects|share)/[\w-]+(?:\.\w+|[\w.-]*/[\w./-]+)"
 _DRIVES = r"\b[A-Z]:\\\\?(?:Users|Documents|work|data)\\\\?\w+"
 _ABSOLUTE = re.compile(rf"(?<![\w/.:}}$>~)-])/(?:{_HOMES}|{_MOUNTS})|{_DRIVES}")
 _NOBODY = re.compile(r"/(?:home|Users)/(?:user|username|you|me|runner|ubuntu|name)\b")
@@ -34,7 +32,8 @@ def absolute_paths(change: Change) -> Iterator[Finding]:
             continue
         for line in file.added:
             match = _ABSOLUTE.search(line.text)
-            if match and not _NOBODY.search(match[0]):
+            is_example = file.path.endswith(".md") and match is not None and _NOBODY.search(match[0])
+            if match and not is_example:
                 message = f"absolute path of one machine: {match[0]}"
                 hint = "take it from an argument, a setting or the environment"
                 yield Finding(code="R010", message=message, file=file.path, line=line.number, hint=hint)
