@@ -8,6 +8,7 @@ The public import path of what lives in `areal.api.config`. Imports without torc
 from areal.api.config.algorithm import NormConfig, PPOActorConfig, RejectionSamplingConfig
 from areal.api.config.engine import (
     ArchonEngineConfig,
+    ArchonFP8Config,
     FSDPEngineConfig,
     MicroBatchSpec,
     OptimizerConfig,
@@ -38,6 +39,7 @@ from areal.api.config.save import conf_as_dict, get_py_cmd, save_config
 
 __all__ = [
     "ArchonEngineConfig",
+    "ArchonFP8Config",
     "BaseExperimentConfig",
     "ClusterSpecConfig",
     "EvaluatorConfig",

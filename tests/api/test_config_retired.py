@@ -92,6 +92,7 @@ def test_file_without_retired_keys_logs_nothing(tmp_path, log):
         "allocation_mode='sglang:d4+fsdp:d4'",
         "post_exit_hook=ls",
         "stats_logger.swanlab.mode=cloud",
+        "actor.archon.fp8_config.include_experts=true",
         "actor.behave_imp_weight_cap=5.0",
         "actor.behave_imp_weight_mode=token_mask",
     ],
@@ -122,6 +123,7 @@ def test_setting_that_changes_the_meaning_is_refused(override):
         "actor._version=v2",
         "rollout.admin_api_key=areal-admin-key",
         "ref.use_sapo_loss=true",
+        "actor.archon.fp8_config.use_triton=true",
     ],
 )
 def test_setting_at_its_default_or_without_influence_is_accepted(override, log):

@@ -88,6 +88,33 @@ class FSDPEngineConfig:
 
 
 @dataclass
+class ArchonFP8Config:
+    """8-bit floating point products in the dense projections of the Archon backend; weights keep their precision."""
+
+    mode: str = setting(
+        "disabled",
+        "Scales of the operands: one a tensor, one a row, or one a row with gradients of weights in bfloat16 (gw_hp).",
+        choices=("disabled", "tensorwise", "rowwise", "rowwise_with_gw_hp"),
+        not_here={"blockwise": "use mode=rowwise; scales of blocks of 128 are not among torchao's recipes"},
+    )
+    exclude_modules: list[str] = setting(
+        factory=lambda: ["output", "router", "score"],
+        help="Parts of names, such as w2 or layers.0, of layers left out; head, routers and score always are.",
+    )
+    emulate: bool = setting(
+        False, "Round operands but multiply in float32: shows the accuracy on any device, no speed."
+    )
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+
+    @property
+    def enabled(self) -> bool:
+        """Whether any product is 8-bit."""
+        return self.mode != "disabled"
+
+
+@dataclass
 class ArchonEngineConfig:
     """Settings of the Archon backend alone."""
 
@@ -135,6 +162,9 @@ class ArchonEngineConfig:
     )
     moe_aux_loss_coeff: float = setting(0.0, "Weight of the load-balancing loss of routers.", ge=0)
     moe_z_loss_coeff: float = setting(0.0, "Weight of the squared log-normaliser of router logits.", ge=0)
+    fp8_config: ArchonFP8Config = setting(
+        factory=ArchonFP8Config, help="8-bit floating point products; needs dtype=bfloat16 and the extra fp8."
+    )
     use_deterministic_algorithms: bool = setting(
         False, "Kernels that give the same bits in every run, where there are any, at some cost in speed."
     )

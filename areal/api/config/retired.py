@@ -160,6 +160,10 @@ _RETIRED: dict[str, dict[str, Retired]] = {
         "wrap_policy per_layer_optim_step optim_step_prefetch_layers shard_vision_across_sp",
     ),
     "ArchonEngineConfig": _ignored("the kernel follows from what the layers need and the machine has", "attn_type"),
+    "ArchonFP8Config": {
+        **_refused("experts are not converted in this release", "include_experts", False),
+        **_ignored("torchao chooses the kernels", "use_triton"),
+    },
     "RecoverConfig": {
         **_ignored("restart the command; it resumes by itself", "retries"),
         **_refused("the optimizer state is always saved", "no_save_optim", False),

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 import torch
 from torch import nn
 
-from areal.api.cli_args import ArchonEngineConfig, TrainEngineConfig
+from areal.api.cli_args import ArchonEngineConfig, ArchonFP8Config, TrainEngineConfig
 from areal.engine.core.matmul import fix_cpu_matmul
 from areal.engine.core.model import PackedModel
 from areal.engine.core.topology import Topology, ensure_default_group
@@ -29,6 +29,7 @@ from areal.experimental.models.archon.model_args import DecoderArgs
 from areal.experimental.models.archon.model_spec import ModelSpec, get_model_spec
 from areal.experimental.models.archon.parallel.activation import ActivationCheckpointConfig
 from areal.experimental.models.archon.parallel.dims import ArchonParallelDims
+from areal.experimental.models.archon.parallel.fp8 import Fp8Config
 from areal.experimental.models.archon.parallel.pipeline import PipelineRunner
 from areal.experimental.models.archon.parallel.scoring import ScoringDecoder
 from areal.experimental.models.archon.parallel.stages import count_stages, model_parts, stages_of_rank
@@ -134,6 +135,7 @@ def _parallel_decoder(
         reshard_after_forward_policy=archon.reshard_after_forward_policy,
         ac_config=_checkpointing(config),
         enable_compile=archon.enable_compile,
+        fp8_config=_fp8(archon.fp8_config),
     )
     module.to_empty(device="cpu" if offloads else topology.device)
     return module
@@ -149,6 +151,12 @@ def _checkpointing(config: TrainEngineConfig) -> ActivationCheckpointConfig | No
         memory_budget=archon.ac_memory_budget,
         preserve_rng_state=archon.ac_preserve_rng_state or archon.use_deterministic_algorithms,
     )
+
+
+def _fp8(config: ArchonFP8Config) -> Fp8Config | None:
+    if not config.enabled:
+        return None
+    return Fp8Config(recipe=config.mode, exclude=tuple(config.exclude_modules), emulate=config.emulate)  # type: ignore[arg-type]
 
 
 def _defers_sync(modules: list[ScoringDecoder], config: TrainEngineConfig) -> bool:

@@ -10,7 +10,7 @@ An engine does, in this order (each public function has a docstring with its con
    `init_weights` works before this package touches a model, not after).
    With pipeline: `stages.model_parts` says what each stage holds and `stages.stages_of_rank` which ones this rank runs; build
    one `ScoringDecoder(args, part)` for each.
-4. `parallelize.parallelize_decoder(model, dims, ...)` on each: TP, EP, CP, AC, compile, FSDP. In place.
+4. `parallelize.parallelize_decoder(model, dims, ...)` on each: fp8, TP, EP, CP, AC, compile, FSDP. In place.
 5. From meta: `model.to_empty(device=...)`, then weights. Parameters are DTensors over their meshes, under the names they had:
    `Tensor.full_tensor()` or DCP reshard them. Buffers that no checkpoint has (rotary frequencies) survive `to_empty`.
 6. A micro-batch: `ulysses.slice_inputs`, then `model(tokens, positions, cu_seqlens, max_seqlen, labels=...)`: log-probs and

@@ -2,9 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Turns an `ArchonModel`, whole or one pipeline stage, into its part of a parallel layout: the only way in for engines.
 
-The order is fixed: TP and EP change modules, CP the context, activation checkpointing and compilation must see those, and FSDP
-must see final parameters. It matches the `ParallelizeFn` protocol, so that a family's `infra/parallelize.py` can be this
-function. Must never look at which family a model belongs to.
+The order is fixed: fp8 replaces modules while they are whole, TP and EP cut them, CP the context, activation checkpointing and
+compilation must see those, and FSDP must see final parameters. It matches the `ParallelizeFn` protocol, so that a family's
+`infra/parallelize.py` can be this function. Must never look at which family a model belongs to.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from areal.experimental.models.archon.parallel.activation import (
 from areal.experimental.models.archon.parallel.compile import apply_compile
 from areal.experimental.models.archon.parallel.dims import ArchonParallelDims
 from areal.experimental.models.archon.parallel.expert import apply_expert_parallel
+from areal.experimental.models.archon.parallel.fp8 import Fp8Config, apply_fp8
 from areal.experimental.models.archon.parallel.fsdp import ReshardPolicy, apply_fsdp, needs_fsdp
 from areal.experimental.models.archon.parallel.plan import cuts_vocabulary
 from areal.experimental.models.archon.parallel.scoring import ScoringDecoder
@@ -40,6 +41,7 @@ def parallelize_decoder(
     reshard_after_forward_policy: ReshardPolicy = "default",
     ac_config: ActivationCheckpointConfig | None = None,
     enable_compile: bool = False,
+    fp8_config: Fp8Config | None = None,
 ) -> ArchonModel:
     """Parallelise a model in place and return it. Collective over all ranks.
 
@@ -53,8 +55,11 @@ def parallelize_decoder(
         reshard_after_forward_policy: whether blocks give up gathered parameters between forward and backward.
         ac_config: which activations are recomputed; None: none.
         enable_compile: compile blocks.
+        fp8_config: which products are 8-bit; None: none.
     """
     check_layout(model.args, parallel_dims)
+    if fp8_config is not None:
+        apply_fp8(model, parallel_dims, fp8_config, param_dtype)
     if parallel_dims.tp_enabled:
         mesh = parallel_dims.get_mesh("tp")
         apply_tensor_parallel(model, mesh)
