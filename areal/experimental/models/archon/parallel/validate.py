@@ -30,7 +30,9 @@ def check_layout(args: DecoderArgs, dims: ArchonParallelDims) -> None:
             f"last), got tie_word_embeddings=true and pp = {dims.pp}; use pp = 1, or untie them in the checkpoint"
         )
     if dims.ep > 1 and not args.moe_layers:
-        raise ConfigError(f"expected a model with experts for ep = {dims.ep}, got one without; leave e out of the layout")
+        raise ConfigError(
+            f"expected a model with experts for ep = {dims.ep}, got one without; leave e out of the layout"
+        )
     for index, layer in enumerate(args.layers):
         for what, size, axis, ranks in _constraints(layer, dims):
             _divides(f"layer {index}: {what}", size, axis, ranks)
