@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import os
+import select
 import sys
 import threading
 from collections.abc import Callable, Sequence
@@ -23,6 +24,9 @@ from areal.utils.errors import ArealError, ConfigError
 from areal.utils.logging import getLogger
 
 logger = getLogger("cli")
+
+
+BROKEN_PIPE = 128 + 13  # as a shell reports SIGPIPE
 
 
 @dataclass(frozen=True)
@@ -81,6 +85,11 @@ def _report_errors(prog: str, call: Callable[[], object]) -> int:
             result = call()
         except KeyboardInterrupt:
             return _end_interrupted(prog, interruption)
+        except BrokenPipeError:
+            if not _reader_is_gone():
+                raise  # of a pipe to a process of ours
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the flush at the interpreter's end
+            return BROKEN_PIPE
         except ArealError as error:
             if interruption.number is None:  # otherwise it broke while the command unwound, and is not why it ends
                 logger.debug("%s failed", prog, exc_info=error)
@@ -89,6 +98,13 @@ def _report_errors(prog: str, call: Callable[[], object]) -> int:
         if interruption.number is not None:
             return _end_interrupted(prog, interruption)
     return result if isinstance(result, int) else 0
+
+
+def _reader_is_gone() -> bool:
+    """Whether what reads our output, such as `head`, has had enough."""
+    poller = select.poll()
+    poller.register(sys.stdout.fileno(), 0)
+    return any(event & select.POLLERR for _, event in poller.poll(0))
 
 
 def _end_interrupted(prog: str, interruption: Interruption) -> int:

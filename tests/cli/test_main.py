@@ -1,6 +1,7 @@
 # Copyright 2026 The areal authors
 # SPDX-License-Identifier: Apache-2.0
 import importlib.util
+import subprocess
 import sys
 from pathlib import Path
 
@@ -144,3 +145,20 @@ def test_run_script_lets_other_errors_pass(monkeypatch):
     with pytest.raises(ZeroDivisionError):
         cli.run_script(lambda argv: 1 // 0)
     assert cli.run_script(lambda argv: None) == 0
+
+
+def test_reader_that_has_had_enough_is_no_traceback(tmp_path):
+    command = f"{sys.executable} -m areal.cli.main doctor --skip-torch; echo $? >{tmp_path / 'code'}"
+    done = subprocess.run(f"({command}) | true", shell=True, capture_output=True, text=True, timeout=60)
+
+    assert done.stderr == ""
+    assert (tmp_path / "code").read_text().strip() in ("0", "1", "141")
+
+
+def test_broken_pipe_to_a_process_of_ours_is_no_success(monkeypatch):
+    def broken(argv):
+        raise BrokenPipeError("a worker")
+
+    monkeypatch.setattr("areal.cli.version.main", broken)
+    with pytest.raises(BrokenPipeError):
+        cli.main(["version"])
