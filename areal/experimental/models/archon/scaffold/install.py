@@ -18,11 +18,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
+from transformers import AutoModelForCausalLM
+
 from areal.experimental.models import archon
 from areal.experimental.models.archon.base import UnsupportedConfig
 from areal.experimental.models.archon.scaffold.findings import Refused
 from areal.experimental.models.archon.scaffold.pipeline import Discovery, config_class_of
 from areal.experimental.models.archon.scaffold.proof_source import proof_files
+from areal.experimental.models.archon.scaffold.tiny_config import BUILD_ERRORS
 
 ARCHON = Path(archon.__path__[0])
 ROOT = ARCHON.parents[3]
@@ -71,7 +75,8 @@ def stage(discovery: Discovery, target: Target, folder: Path) -> str:
     for path, text in discovery.files().items():
         _write(folder / "package" / target.package.name / path, text)
     refusal = refusal_of_default(discovery, target, folder)
-    files = proof_files(discovery, is_in_tree=target.registry is not None, default_is_read=not refusal)
+    default = "refused" if refusal else "read" if _default_builds(discovery) else "unbuildable"
+    files = proof_files(discovery, is_in_tree=target.registry is not None, default=default)
     for path, text in files.items():
         _write(folder / "tests" / target.tests.name / path, text)
     format_sources(folder)
@@ -88,6 +93,16 @@ def refusal_of_default(discovery: Discovery, target: Target, folder: Path) -> st
         except (UnsupportedConfig, TypeError) as error:  # TypeError: sizes that the default config leaves out
             return str(error)
     return ""
+
+
+def _default_builds(discovery: Discovery) -> bool:
+    """Whether HF itself can build the model of its default config."""
+    try:
+        with torch.device("meta"):
+            AutoModelForCausalLM.from_config(config_class_of(discovery.names.model_type)())
+    except BUILD_ERRORS:
+        return False
+    return True
 
 
 @contextmanager

@@ -128,7 +128,7 @@ def _choices(
         yield replace(base, score=score)  # type: ignore[arg-type]
     if selection is None:
         jitters = {v for name, v in config.to_dict().items() if "jitter" in name and isinstance(v, float)}
-        for jitter in sorted(jitters):
+        for jitter in sorted(jitters, reverse=True):
             yield replace(base, score="sparsemixer", jitter_eps=jitter)
     for softcap in {v for name, v in config.to_dict().items() if "cap" in name and isinstance(v, float) and v > 0}:
         for score in ("softmax", "sigmoid"):

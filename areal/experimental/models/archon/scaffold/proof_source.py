@@ -13,8 +13,11 @@ SEEDS = (0, 1, 2)
 _META = ("transformers_version", "architectures", "_name_or_path", "dtype", "model_type")
 
 
-def proof_files(discovery: Discovery, is_in_tree: bool, default_is_read: bool) -> dict[str, str]:
-    """Path below the test folder → text. Layouts are tested where areal's own test helpers are."""
+def proof_files(discovery: Discovery, is_in_tree: bool, default: str) -> dict[str, str]:
+    """Path below the test folder → text. Layouts are tested where areal's own test helpers are.
+
+    default: what becomes of the class's default config: `read`, `refused`, or `unbuildable` by HF itself.
+    """
     source = FamilySource(discovery.names, discovery.family)
     base = discovery.study.base.to_dict()
     files = {
@@ -24,7 +27,7 @@ def proof_files(discovery: Discovery, is_in_tree: bool, default_is_read: bool) -
             base=_literal(_own_fields(base, discovery)),
             variants={repr(label): _literal(_changes(config, base)) for label, config in discovery.variants.items()},
             seeds=SEEDS,
-            default_is_read=default_is_read,
+            default=default,
             refused=[(repr(f), _literal(v)) for f, v in discovery.refused_values()],
         ),
     }

@@ -63,6 +63,8 @@ _SIZES: tuple[tuple[str, int], ...] = (
 )
 # Factors of one are told from no factor at all; scores are kept small, because sharp ones amplify rounding.
 _FACTORS = ((r".*attention_multiplier", 0.2), (r".*(multiplier|scaling|scale|scaling_factor|scale_factor)", 0.7))
+_FLOATS = ((r"router_jitter_noise", 0.3),)
+"""Too small by default to be seen."""
 _SWITCHED_ON = ("use_sliding_window",)
 """Switches without which other fields mean nothing."""
 _COUNTS = ((r"(n|num)_shared_experts?", 2),)
@@ -195,8 +197,9 @@ def _set_inner(table: dict[str, Any], path: str, value: Any) -> None:
 def _small(name: str, default: Any, config_class: type[PreTrainedConfig]) -> Any:
     """A small value of a size, None for a field that keeps its default."""
     types = field_types(config_class, name)
-    if default == 1.0 and isinstance(default, float):
-        return next((factor for pattern, factor in _FACTORS if re.fullmatch(pattern, name)), None)
+    if isinstance(default, float):
+        known = _FACTORS if default == 1.0 else _FLOATS
+        return next((value for pattern, value in known if re.fullmatch(pattern, name)), None)
     if isinstance(default, bool) or (int not in types and not isinstance(default, int)):
         return None
     if name.endswith("_id") or _TOKEN_ID.fullmatch(name):
