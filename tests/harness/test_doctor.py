@@ -41,13 +41,14 @@ def test_requirement_is_compared_with_what_is_installed(version: str | None, is_
 
 def test_contract_with_another_pin_asks_for_an_audit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "checklists").mkdir()
-    (tmp_path / "checklists" / "x.yaml").write_text('package: x\nvariants: {vllm: "1.0"}\n')
+    (tmp_path / "checklists" / "x.yaml").write_text("package: x\n")
+    monkeypatch.setattr(packages, "locked_versions", lambda root, package: {"vllm": "1.0"})
     monkeypatch.setattr(packages, "installed", {"x": "1.1"}.get)
 
     (row,) = packages.contract_rows(tmp_path)
 
     assert (row.state, row.mend) == (State.WARN, "areal api audit x==1.1")
-    monkeypatch.setattr(packages, "installed", {"x": "1.0"}.get)
+    monkeypatch.setattr(packages, "installed", {"x": "1.0+cpu"}.get)
     assert [row.state for row in packages.contract_rows(tmp_path)] == [State.OK]
 
 

@@ -8,12 +8,12 @@ import sys
 from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
-from typing import Any
 
 from packaging.requirements import Requirement
 from packaging.version import Version
 
 from areal.harness.core.documents import read_yaml
+from areal.harness.deps.locks import locked_versions
 from areal.harness.doctor.rows import Row, State
 
 PYTHON = ">=3.11"
@@ -68,20 +68,15 @@ def _requirement_row(requirement: Requirement, version: str | None, is_core: boo
 
 
 def contract_rows(root: Path) -> Iterator[Row]:
-    """Installed packages that have a contract, against the versions that it was audited with."""
+    """Installed packages that have a contract, against the versions of our locks, at which contracts are kept."""
     for path in sorted((root / "checklists").glob("*.yaml")):
-        data = read_yaml(root, path.relative_to(root)).data
-        version = installed(data["package"])
-        pins = audited_versions(data)
+        package = str(read_yaml(root, path.relative_to(root)).data["package"])
+        version = installed(package)
+        pins = sorted(set(locked_versions(root, package).values()))
         if version is None or not pins:
             continue
-        known = any(Version(pin) == Version(version) for pin in pins)
-        found = f"{version}" if known else f"{version}, audited with {', '.join(pins)}"
-        mend = f"areal api audit {data['package']}=={version}"
-        yield Row("contracts", data["package"], State.OK if known else State.WARN, found, mend)
-
-
-def audited_versions(data: dict[str, Any]) -> list[str]:
-    """The pins of a contract."""
-    variants = data.get("variants") or data.get("generated", {}).get("variants") or {}
-    return sorted({str(version) for version in variants.values()})
+        public = Version(version).public  # `2.13.0+cpu` is 2.13.0 for another device
+        is_known = any(Version(pin).public == public for pin in pins)
+        found = version if is_known else f"{version}, the locks have {', '.join(pins)}"
+        mend = f"areal api audit {package}=={public}"
+        yield Row("contracts", package, State.OK if is_known else State.WARN, found, mend)
