@@ -286,3 +286,19 @@ def test_eval_writes_metrics_and_keeps_those_of_other_suites(tiny: Path, capsys:
     assert metrics["drift"]["drift"] == 0
     assert metrics["drift"]["seeded_hand_edits_found"] == metrics["drift"]["seeded_hand_edits"] > 5
     assert metrics["refs"]["dead"] == 0
+
+
+def test_damaged_contract_is_named(tmp_path: Path) -> None:
+    root = copy_checkout(tmp_path)
+    build(root)
+    contracts = sorted((root / "checklists").glob("*.yaml"))
+    assert len(contracts) >= 11
+    used = [path for path in contracts if "- symbol: " in path.read_text()]
+    for path in used:
+        text = path.read_text()
+        at = text.index("- symbol: ") + len("- symbol: ")
+        path.write_text(text[:at] + "x" + text[at:])
+    view = next(path for path in contracts if path not in used).with_suffix(".md")
+    view.write_text(view.read_text() + "more\n")
+    found = {(finding.code, finding.file) for finding in findings_of(root, "drift") if "checklists" in finding.file}
+    assert found == {("H002", f"checklists/{path.name}") for path in used} | {("H001", f"checklists/{view.name}")}

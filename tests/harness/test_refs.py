@@ -150,7 +150,7 @@ def test_every_damaged_path_of_our_sources_is_found(facts: Facts) -> None:
 
 def test_damaged_site_of_a_contract_is_found(facts: Facts) -> None:
     for name in (name for name in facts.tree.files if re.fullmatch(r"checklists/\w+\.yaml", name)):
-        text = facts.tree.text(name)
+        text = facts.tree.text(name)[:20_000].rpartition("\n    - symbol:")[0]  # the first entries are enough
         sites = re.findall(r"areal/[\w/]+\.py#[\w.]+", text)
         for site in sites[:: max(1, len(sites) // 2)]:
             found, _ = scan_text(name, text.replace(site, f"{site}q", 1), facts)

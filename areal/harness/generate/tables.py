@@ -18,6 +18,7 @@ from areal.harness.refs.surface import command_table, make_targets
 from areal.harness.refs.symbols import SymbolIndex
 
 CALL = re.compile(r"\{\{\s*(?P<name>[a-z_]+)\s*(?:\((?P<arguments>[^)]*)\))?\s*\}\}")
+EXAMPLE_MARK = re.compile(r"(?<=`)\{\.example\}")
 MAX_SUMMARY = 110
 ACCESS_WORDS = {"read": "reads only", "verify": "reads and runs checks", "write": "edits"}
 
@@ -63,10 +64,10 @@ def expert_table(experts: tuple[Expert, ...]) -> str:
 
 
 def skill_table(sources: Sources) -> str:
-    """Name and description of every skill."""
+    """Name and the beginning of the description of every skill; the platforms list them in full."""
     if not sources.skills:
         return "No skills yet."
-    rows = [f"| `{skill.name}` | {skill.description} |" for skill in sources.skills]
+    rows = [f"| `{skill.name}` | {clip(skill.description)} |" for skill in sources.skills]
     return "\n".join(["| skill | use it |", "| --- | --- |", *rows])
 
 
@@ -91,7 +92,7 @@ def make_table(tree: Tree) -> str:
 
 
 def expand(body: str, source: Path, sources: Sources, covers: tuple[str, ...] = ()) -> str:
-    """Replace every call in a source; the text around it stays byte for byte."""
+    """Replace every call in a source and drop the marks of illustrations, which are for our checks only."""
     tree = sources.tree
     functions: dict[str, Callable[[list[str]], str]] = {
         "filemap": lambda arguments: file_map(tree, tuple(arguments) or covers),
@@ -113,7 +114,7 @@ def expand(body: str, source: Path, sources: Sources, covers: tuple[str, ...] = 
         arguments = [part.strip().strip("\"'") for part in (match["arguments"] or "").split(",") if part.strip()]
         return function(arguments)
 
-    return CALL.sub(replaced, body)
+    return EXAMPLE_MARK.sub("", CALL.sub(replaced, body))
 
 
 def _reference(tree: Tree, source: Path, arguments: list[str]) -> str:
