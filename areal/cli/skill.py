@@ -45,7 +45,9 @@ def main(argv: Sequence[str]) -> int:
     selftest = _action(actions, "selftest", _selftest, "run the examples of skills in throw-away copies")
     selftest.add_argument("names", nargs="*", metavar="NAME", help="these skills (default: all)")
     selftest.add_argument("--changed-since", metavar="REF", help="only skills that changes since this git commit touch")
-    selftest.add_argument("--network", action="store_true", help="also skills whose examples download something")
+    selftest.add_argument(
+        "--costly", action="store_true", help="also skills whose examples download something or take minutes"
+    )
     jobs = min(2, os.cpu_count() or 1)
     selftest.add_argument("--jobs", type=int, default=jobs, help="how many at a time (default: %(default)s)")
     undo = _action(actions, "undo", _undo, "take back what a run wrote")
@@ -242,7 +244,7 @@ def _verify(args: argparse.Namespace) -> int:
 def _selftest(args: argparse.Namespace) -> int:
     def work(report: Report) -> None:
         root = find_root()
-        skills = chosen_skills(root, args.names, args.changed_since, args.network)
+        skills = chosen_skills(root, args.names, args.changed_since, args.costly)
         trials = run_trials(root, skills, args.jobs)
         report.stats = {"skills": len(skills), "examples": len(trials), "passed": sum(t.passed for t in trials)}
         report.result["trials"] = [vars(trial) | {"passed": trial.passed} for trial in trials]

@@ -103,7 +103,7 @@ class Definition:
     verify: tuple[Step, ...] = ()
     examples: tuple[Example, ...] = ()
     depends_on: tuple[str, ...] = ()
-    network: bool = False
+    costly: bool = False
 
     def touched_by(self, changed: list[str]) -> bool:
         """Whether one of these files is part of the skill, or something that it depends on."""
@@ -145,7 +145,7 @@ def load_definition(root: Path, name: str) -> Definition:
         verify=_steps(data["verify"]),
         examples=tuple(Example(**item) for item in data["examples"]),
         depends_on=tuple(data.get("depends_on", ())),
-        network=data.get("network", False),
+        costly=data.get("costly", False),
     )
 
 

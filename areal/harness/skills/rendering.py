@@ -111,8 +111,8 @@ class Renderer:
                 out += self.values[match[1]]
             elif match and isinstance(self.values.get(match[1]), dict):
                 out.append(",".join(f"{key}:{value}" for key, value in self.values[match[1]].items()))
-            else:
-                out.append(self.fill(word))
+            elif filled := self.fill(word):  # an empty optional word is left out
+                out.append(filled)
         return out
 
     def _broken(self, where: str, error: TemplateError) -> BrokenSkill:

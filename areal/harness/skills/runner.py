@@ -10,7 +10,7 @@ Called by `areal skill`. A step that fails leaves the tree as it was, unless `ke
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -111,6 +111,7 @@ def _run_step(folder: Path, step: Step, plan: Plan, phase: str, files: Mapping[s
     if not words:
         return Outcome(id=step.id, command="(no files of this kind)", exit=0, seconds=0.0, output="")
     outcome = run_command(step.id, words, folder, step.timeout_s)
+    step = replace(step, expect=plan.renderer.fill(step.expect))
     check_outcome(outcome, step, phase, plan.command("run", "--keep-failed") + "  (writes the files to mend by hand)")
     return outcome
 
@@ -138,6 +139,7 @@ def verify_skill(root: Path, definition: Definition, given: Mapping[str, Any]) -
             continue
         outcome = run_command(step.id, words, root, step.timeout_s)
         where = outcome.place or (plan.paths or ["what the message names"])[0]
+        step = replace(step, expect=plan.renderer.fill(step.expect))
         check_outcome(outcome, step, "VERIFY", f"mend {where}, then: {plan.command('verify')}")
         result.outcomes.append(outcome)
     return result

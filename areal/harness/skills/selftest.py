@@ -44,7 +44,7 @@ class Trial:
 
 
 def chosen_skills(
-    root: Path, names: Sequence[str], changed_since: str | None, network: bool = False
+    root: Path, names: Sequence[str], changed_since: str | None, costly: bool = False
 ) -> list[Definition]:
     """The skills to test: those named, or those that changes since a git reference touch, or all."""
     found = [load_definition(root, name) for name in (names or skill_names(root))]
@@ -52,7 +52,7 @@ def chosen_skills(
         changed = changed_files(root, changed_since)
         if not any(name.startswith(RUNNER) for name in changed):
             found = [definition for definition in found if definition.touched_by(changed)]
-    return [definition for definition in found if names or network or not definition.network]
+    return [definition for definition in found if names or costly or not definition.costly]
 
 
 def changed_files(root: Path, reference: str) -> list[str]:
