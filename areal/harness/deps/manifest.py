@@ -91,6 +91,7 @@ class Manifest:
         for key in edit.site.table.split("/"):
             node = node[int(key)] if key.isdigit() else node[key]
         node[edit.site.index] = edit.new
+        self.sites = [site for site in self._find_sites() if site is not None]
 
     def _find_sites(self) -> Iterator[Site | None]:
         project = self._document.get("project", {})

@@ -68,6 +68,8 @@ def _parse(spec: str, manifests: list[Manifest]) -> UpgradeRequest:
         if variant not in declaring:
             raise UsageProblem(f"{package} is not declared in variant {variant}", code="D001", choices=declaring)
         return UpgradeRequest(package, version, (variant,))
+    if package in names:
+        return UpgradeRequest(package, version, (package,))  # a server belongs to the variant of its name
     if len(declaring) > 1 and package in DIVERGENT and _differs(package, manifests):
         shown = " or ".join(f"{package}=={version}@{name}" for name in declaring)
         message = f"{package} differs between variants; say {shown}"

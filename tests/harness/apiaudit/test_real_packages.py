@@ -58,7 +58,7 @@ def test_seeded_breaks_are_found_and_harmless_changes_are_not(name):
     package = find_package(name)
     release = installed(package)
     around = None if name == "torch" else environment()
-    result = score(release.sources(), around, ours(name).found.usages[name], release.version, seed=0, limit=25)
+    result = score(release.sources(), around, ours(name).found.usages[name], release.version, seed=0, limit=8)
     assert result.num_breaks >= 10
     assert result.detection >= 0.97, result.missed
     assert result.false_alarm_rate <= 0.005, result.false_alarms
@@ -87,7 +87,7 @@ HISTORY = {
         {("BREAK", "PATCH_INEFFECTIVE")},
     ),
     "removed_method": (
-        ("peft", "0.18.1", "0.21.2"),
+        ("peft", "0.15.2", "0.18.1"),
         "from peft import PeftModel\nPeftModel.set_additional_trainable_modules",
         {("BREAK", "MEMBER_REMOVED")},
     ),

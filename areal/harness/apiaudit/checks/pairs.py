@@ -73,9 +73,15 @@ def _now_swallowed(usage: Usage, before: Signature, after: Signature, target: Ch
     """A keyword that had a parameter of its own, and now falls into `**kwargs` where its fate cannot be followed."""
     doubts = target.verdict(usage).doubts
     for keyword in usage.keywords:
-        if before.get(keyword) is not None and after.get(keyword) is None and after.has(KWARGS) and keyword in doubts:
-            message = f"{usage.symbol}({keyword}=) had a parameter of its own and now falls into **kwargs"
-            yield (
-                "WARN",
-                Problem(code="KWARG_SWALLOWED", key=keyword, message=message, severity=WARNING, signature=str(after)),
-            )
+        if before.get(keyword) is None or after.get(keyword) is not None or not after.has(KWARGS):
+            continue
+        message = f"{usage.symbol}({keyword}=) had a parameter of its own and now falls into **kwargs"
+        if keyword in doubts:
+            severity, status = WARNING, "WARN"
+        else:
+            severity, status = NOTE, "NOTE"
+            message += ", where it is still read"
+        yield (
+            status,
+            Problem(code="KWARG_SWALLOWED", key=keyword, message=message, severity=severity, signature=str(after)),
+        )

@@ -10,10 +10,13 @@ and `sys.modules[...] = module`.
 from __future__ import annotations
 
 import ast
+import re
 from dataclasses import dataclass, field
 
 from areal.harness.apiaudit.library.sources import Sources
 
+_ALL = re.compile(r"^__all__\s*(?:\+?=|\.extend\()\s*[\[(](.*?)[\])]", re.MULTILINE | re.DOTALL)
+_GENERATORS = ("modular_", "convert_")
 Target = tuple[str, str | None]
 """Module and name in it; without a name the module itself."""
 
@@ -151,10 +154,28 @@ def _indexed(sources: Sources, module: str, name: str) -> Target | None:
     if "_LazyModule" not in text and "define_import_structure" not in text:
         return None
     inside = [found for found in sources.modules_defining(name) if found.startswith(module + ".")]
-    exported = [found for found in inside if f'"{name}"' in sources.text(found) or f"'{name}'" in sources.text(found)]
+    exported = [found for found in inside if _exports(sources, found, name)]
     if not exported:
         return None
     return min(exported, key=lambda found: (found.count("."), len(found))), name
+
+
+def _exports(sources: Sources, module: str, name: str) -> bool:
+    """Whether a module lists a name in `__all__`, or marks it for export with a decorator.
+
+    transformers leaves out its `modular_*` files, from which the others are generated.
+    """
+    if module.rpartition(".")[2].startswith(_GENERATORS):
+        return False
+    text = sources.text(module)
+    for listed in _ALL.findall(text):
+        if f'"{name}"' in listed or f"'{name}'" in listed:
+            return True
+    return bool(
+        re.search(
+            rf"^@(?:requires|export)\b[^\n]*\n(?:@[^\n]*\n)*(?:class|def) {re.escape(name)}\b", text, re.MULTILINE
+        )
+    )
 
 
 def understood_names(sources: Sources, module: str) -> bool:
