@@ -13,6 +13,7 @@ import logging
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import product
 from typing import Any
 
 import torch
@@ -34,6 +35,9 @@ NO_INFLUENCE = 1e-7
 RETRY = 100
 """Distance to the seed of a second try."""
 TIE = "tie_word_embeddings"
+_PROPORTIONS = ((2, 2), (2, 0.5), (0.5, 2), (0.5, 0.5))
+_MAX_PROPORTIONS = 2
+"""Observations of a size together with others: with one, the other size could explain all that changed."""
 
 logger = logging.getLogger(__name__)
 
@@ -91,6 +95,7 @@ class Study:
             for _ in self._around(base, changes, names, limit=1):
                 pass
         self._try_together()
+        self._try_in_proportion()
 
     def _try_together(self) -> None:
         """Fields that cannot change alone may follow an equal one (as many key heads as query heads)."""
@@ -107,6 +112,30 @@ class Study:
                     continue
                 study.has_influence, self.tied[name] = True, other
                 break
+
+    def _try_in_proportion(self) -> None:
+        """Sizes bound by a product (heads times their width are the hidden size) change together with another one.
+
+        Without this an option that follows from such a size would look like a constant.
+        """
+        sizes = {n: v for n, v in fields_of(self.base).items() if isinstance(v, int) and not isinstance(v, bool)}
+        stuck = [
+            n for n in sizes if n not in self.tied and not self.fields[n].explained and not self.fields[n].was_tried
+        ]
+        for name in stuck:
+            for other, (factor, other_factor) in product((n for n in sizes if n != name), _PROPORTIONS):
+                change = {name: int(sizes[name] * factor), other: int(sizes[other] * other_factor)}
+                try:
+                    config = canonical(changed(self.base, **change))
+                    if any(fields_of(config).get(field_name) != value for field_name, value in change.items()):
+                        continue
+                    self.samples.append(self.sample(config, change))
+                except (Unexplained, Refused, *BUILD_ERRORS):
+                    continue
+                self.fields[name].has_influence = True
+                self.fields[name].explained.append(change[name])
+                if len(self.fields[name].explained) == _MAX_PROPORTIONS:
+                    break
 
     def _may_interact(self, name: str) -> bool:
         """Whether a field is worth another look once a switch was flipped: all but sizes, activations and tying."""
