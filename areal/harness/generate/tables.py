@@ -67,7 +67,7 @@ def skill_table(sources: Sources) -> str:
     """Name and the beginning of the description of every skill; the platforms list them in full."""
     if not sources.skills:
         return "No skills yet."
-    rows = [f"| `{skill.name}` | {clip(skill.description)} |" for skill in sources.skills]
+    rows = [f"| `{skill.name}` | {clip(skill.description, 80)} |" for skill in sources.skills]
     return "\n".join(["| skill | use it |", "| --- | --- |", *rows])
 
 

@@ -34,6 +34,7 @@ def as_path(token: str, facts: Facts) -> str:
     if (
         is_placeholder(token)
         or SCHEMA_ID.match(token)
+        or "," in BRACE_GLOB.sub("", token)
         or not PATH.match(token)
         or token.startswith(("-", "/", "~", ".."))
     ):

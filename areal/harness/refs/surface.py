@@ -67,63 +67,83 @@ def _entries(node: ast.Dict) -> list[tuple[str, CommandEntry]]:
 def command_surface(tree: Tree, module: str) -> Surface:
     """Actions and flags of a subcommand, from the `add_parser` and `add_argument` calls of its module and of its helpers."""
     surface = Surface()
-    for path in _module_files(tree, module):
-        _read_parsers(ast.parse(tree.text(path)), surface)
+    own = module.replace(".", "/")
+    for path, parsed in _module_files(tree, module).items():
+        found = surface if path.startswith(own) else Surface()
+        _read_parsers(parsed, found)
+        if found is not surface:  # a helper gives flags; its actions are those of another command
+            surface.common |= found.common
     return surface
 
 
-def _module_files(tree: Tree, module: str) -> list[str]:
-    """The module's file, and the files of `areal.cli` that it imports."""
-    pending, seen = [module], []
+def _module_files(tree: Tree, module: str) -> dict[str, ast.Module]:
+    """The syntax trees of the module's file and of the files of `areal.cli` that it imports."""
+    pending: list[str] = [module]
+    seen: dict[str, ast.Module] = {}
     while pending:
         name = pending.pop().replace(".", "/")
         path = f"{name}.py" if f"{name}.py" in tree.file_set else f"{name}/__init__.py"
-        if path in seen or path not in tree.file_set:
+        if path in seen or path not in tree.file_set or path == MAIN:
             continue
-        seen.append(path)
-        for node in ast.walk(ast.parse(tree.text(path))):
+        seen[path] = ast.parse(tree.text(path))
+        for node in ast.walk(seen[path]):
             if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("areal.cli"):
                 pending += [str(node.module), *(f"{node.module}.{alias.name}" for alias in node.names)]
-    return [path for path in seen if path != MAIN]
+    return seen
 
 
 def _read_parsers(module: ast.Module, surface: Surface) -> None:
+    factories = _factories(module)
     for scope in [module, *(node for node in ast.walk(module) if isinstance(node, ast.FunctionDef))]:
         owners: dict[str, str] = {}
         for node in _own_nodes(scope):
             if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
-                action = _added_parser(node.value)
-                if action is not None:
+                action = _added_action(node.value, factories)
+                if action:
                     owners[node.targets[0].id] = action
-            elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
-                _read_call(node, node.func, owners, surface)
+            elif isinstance(node, ast.Call):
+                _read_call(node, owners, factories, surface)
 
 
-def _read_call(node: ast.Call, func: ast.Attribute, owners: dict[str, str], surface: Surface) -> None:
-    names = [argument.value for argument in node.args if isinstance(argument, ast.Constant)]
-    if func.attr == "add_parser" and names:
-        surface.actions[str(names[0])] |= set()
-    elif func.attr in ("add_mutually_exclusive_group", "add_argument_group"):
-        return
-    elif func.attr == "add_argument":
-        flags = {str(name) for name in names if str(name).startswith("-")}
-        owner = owners.get(func.value.id) if isinstance(func.value, ast.Name) else None
+def _factories(module: ast.Module) -> dict[str, int]:
+    """Functions that make a parser named by one of their arguments, and the place of that argument."""
+    found = {}
+    for function in (node for node in ast.walk(module) if isinstance(node, ast.FunctionDef)):
+        places = {argument.arg: place for place, argument in enumerate(function.args.args)}
+        for node in ast.walk(function):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "add_parser":
+                name = node.args[0] if node.args else None
+                if isinstance(name, ast.Name) and name.id in places:
+                    found[function.name] = places[name.id]
+    return found
+
+
+def _read_call(node: ast.Call, owners: dict[str, str], factories: dict[str, int], surface: Surface) -> None:
+    action = _added_action(node, factories)
+    if action:
+        surface.actions[action] |= set()
+    elif isinstance(node.func, ast.Attribute) and node.func.attr == "add_argument":
+        names = (str(argument.value) for argument in node.args if isinstance(argument, ast.Constant))
+        flags = {name for name in names if name.startswith("-")}
+        owner = owners.get(node.func.value.id) if isinstance(node.func.value, ast.Name) else None
         if owner is None:
             surface.common |= flags
         else:
             surface.actions[owner] |= flags
 
 
-def _added_parser(value: ast.expr) -> str | None:
-    if (
-        isinstance(value, ast.Call)
-        and isinstance(value.func, ast.Attribute)
-        and value.func.attr == "add_parser"
-        and value.args
-    ):
-        first = value.args[0]
-        return str(first.value) if isinstance(first, ast.Constant) else None
-    return None
+def _added_action(value: ast.expr, factories: dict[str, int]) -> str:
+    """The action that a call adds: by `add_parser` itself, or by a function that calls it."""
+    if not isinstance(value, ast.Call):
+        return ""
+    if isinstance(value.func, ast.Attribute) and value.func.attr == "add_parser":
+        place = 0
+    elif isinstance(value.func, ast.Name) and value.func.id in factories:
+        place = factories[value.func.id]
+    else:
+        return ""
+    name = value.args[place] if len(value.args) > place else None
+    return str(name.value) if isinstance(name, ast.Constant) else ""
 
 
 def _own_nodes(scope: ast.AST) -> list[ast.AST]:
