@@ -29,7 +29,7 @@ def test_readme_sft_command_trains_and_evaluates(tmp_path: Path, tiny_model: str
     assert summary["status"] == "finished" and summary["num_steps"] == len(rows) == 4
     assert rows[0][keys.SFT_LOSS] > rows[-1][keys.SFT_LOSS] > 0
     assert rows[-1][keys.SFT_EVAL_LOSS] == pytest.approx(rows[-1][keys.SFT_LOSS], rel=0.05)
-    assert summary["tokens_per_s"] > 0 and summary["num_parameters"] > 1e6
+    assert summary["tokens_per_s"] > 0 and summary["num_parameters"] > 5e5
 
 
 @pytest.mark.slow

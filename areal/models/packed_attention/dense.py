@@ -115,6 +115,7 @@ def _visible(length: int, window: int | None) -> Tensor:
 
 
 @lru_cache(maxsize=8)
+@torch.inference_mode(False)  # a server in this process may ask first, and training must be able to save the tensor
 def _additive_mask(window: int | None, device: torch.device) -> Tensor:
     """Float32 `[MAX_DENSE_LENGTH, MAX_DENSE_LENGTH]`: 0 where visible, -inf elsewhere. Buckets use its first rows."""
     mask = torch.zeros(MAX_DENSE_LENGTH, MAX_DENSE_LENGTH)

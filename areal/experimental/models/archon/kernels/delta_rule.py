@@ -102,6 +102,7 @@ def delta_rule_step(
 
 
 @lru_cache(maxsize=64)
+@torch.inference_mode(False)  # a server in this process may ask first, and training must be able to save the tensors
 def chunk_plan(lengths: tuple[int, ...], device: torch.device) -> ChunkPlan:
     """The chunks of sequences of these lengths; cached, since all layers of a pass share one."""
     order = sorted(range(len(lengths)), key=lambda i: -lengths[i])

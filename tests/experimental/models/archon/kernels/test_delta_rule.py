@@ -87,3 +87,14 @@ def test_delta_rule_bfloat16_computes_in_fp32() -> None:
     exact, _ = delta_rule(*(x.float() for x in inputs), (90,))
     assert got.dtype == torch.bfloat16 and final.dtype == torch.float32
     torch.testing.assert_close(got, exact.bfloat16())
+
+
+def test_delta_rule_after_a_server_in_the_same_process_still_trains() -> None:
+    lengths = (3, 70, 5)
+    with torch.inference_mode():
+        delta_rule(*_inputs(78), lengths)
+    inputs = [x.requires_grad_() for x in _inputs(78)]
+
+    delta_rule(*inputs, lengths)[0].sum().backward()
+
+    assert all(x.grad is not None and x.grad.isfinite().all() for x in inputs)
