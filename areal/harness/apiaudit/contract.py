@@ -44,6 +44,7 @@ SCHEMA: dict[str, Any] = {
             "additionalProperties": False,
             "required": ["digest", "symbols"],
             "properties": {
+                "variants": {"type": "object", "additionalProperties": {"type": "string"}},
                 "digest": {"type": "string"},
                 "symbols": {
                     "type": "array",
@@ -200,13 +201,19 @@ def digest_of(symbols: list[dict[str, Any]]) -> str:
     return hashlib.sha256(json.dumps(symbols, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def render_contract(contract: Contract, usages: Iterable[Usage]) -> str:
-    """The YAML text with a fresh generated block and the curated block as it was."""
+def render_contract(contract: Contract, usages: Iterable[Usage], variants: Mapping[str, str]) -> str:
+    """The YAML text with a fresh generated block and the curated block as it was; `variants` are the locked versions."""
     symbols = generated_block(usages)
     head = {"schema": "areal/api@1", "package": contract.package.name, "imports": list(contract.package.imports)}
     dumper = yaml.CSafeDumper if yaml.__with_libyaml__ else yaml.SafeDumper
     top = yaml.dump(head, Dumper=dumper, sort_keys=False, width=160, allow_unicode=True)
-    lines = ["generated:", f"  digest: {digest_of(symbols)}", "  symbols:" if symbols else "  symbols: []"]
+    locked = [f"    {name}: {json.dumps(version)}" for name, version in sorted(variants.items())]
+    lines = [
+        "generated:",
+        *(["  variants:", *locked] if locked else []),
+        f"  digest: {digest_of(symbols)}",
+        "  symbols:" if symbols else "  symbols: []",
+    ]
     for entry in symbols:
         lines += _entry_lines(entry)
     return _HEADER.format(name=contract.package.name) + top + "\n".join(lines) + "\n" + contract.curated_text

@@ -29,6 +29,7 @@ from areal.harness.apiaudit.ours.discovery import SHIPPED, Discovery, discover
 from areal.harness.apiaudit.packages import Package
 from areal.harness.core.errors import UsageProblem
 from areal.harness.core.findings import Finding, Fix
+from areal.harness.deps.locks import locked_versions
 
 _SPEC = re.compile(r"([A-Za-z0-9][\w.-]*)==([\w.!+-]+)")
 
@@ -72,7 +73,7 @@ def contract_files(root: Path, discovered: Discovered) -> dict[Path, str]:
     for name, contract in discovered.contracts.items():
         usages = discovered.found.usages[name]
         path = contract_path(root, contract.package)
-        files[path] = render_contract(contract, usages)
+        files[path] = render_contract(contract, usages, locked_versions(root, name))
         files[path.with_suffix(".md")] = render_view(contract, usages)
     return files
 

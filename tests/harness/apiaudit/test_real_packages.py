@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from areal.harness.apiaudit.library.resolver import Library
+from areal.harness.apiaudit.library.servers import Server
 from areal.harness.apiaudit.library.wheels import environment, fetch, installed
 from areal.harness.apiaudit.mutations import score
 from areal.harness.apiaudit.packages import find_package
@@ -109,3 +111,17 @@ def test_historical_upgrade_gives_the_findings_it_had(tmp_path, name):
     package = find_package(package_name)
     result = audit_release(tmp_path, package, fetch(package, new), fetch(package, old))
     assert {(f.extra["status"], f.code) for f in result.findings if f.extra["status"] != "NOTE"} == expected
+
+
+@pytest.mark.network
+@pytest.mark.timeout(300)
+def test_routes_fields_and_flags_of_real_servers_are_read():
+    server = Server(Library(fetch(find_package("sglang"), "0.5.23").sources(), environment()), {})
+    (route,) = [route for route in server.routes if route.path == "/generate" and "http_server" in route.module]
+    assert {"input_ids", "sampling_params", "return_logprob", "stream"} <= set(server.fields(route) or ())
+    assert {"--tp-size", "--mem-fraction-static", "--enable-metrics"} <= server.flags
+    assert not {"--cuda-graph-max-bs", "--enable-nan-detection", "--torchao-config"} & server.flags
+    vllm = Server(Library(fetch(find_package("vllm"), "0.32.0").sources(), environment()), {})
+    (route,) = [route for route in vllm.routes if route.path == "/inference/v1/generate"]
+    assert {"token_ids", "sampling_params"} <= set(vllm.fields(route) or ())
+    assert {"--max-model-len", "--enforce-eager", "--weight-transfer-config"} <= vllm.flags

@@ -372,6 +372,15 @@ def test_s21_request_without_declared_fields_is_unverifiable(case):
     assert result.stats["unverifiable"] == 1
 
 
+def test_s21_route_of_another_server_without_fields_does_not_hide_a_lost_field(case):
+    other = (
+        "from fastapi import APIRouter\nrouter = APIRouter()\n@router.post('/generate')\nasync def g(raw: Request): ..."
+    )
+    v1 = {"server.py": SERVER, "other.py": other}
+    v2 = {"server.py": SERVER.replace("input_ids: list[int]", "prompt: str = ''"), "other.py": other}
+    assert codes(case.audit(v1, v2, CLIENT, name="areal/engine/fakelib_remote.py")) == [(BREAK, "FIELD_REMOVED")]
+
+
 FLAGS = "def add(p):\n    p.add_argument('--tp-size')\n    p.add_argument('--enable-metrics', action=BooleanOptionalAction)\n"
 
 

@@ -29,7 +29,8 @@ def check_route(usage: Usage, server: Server) -> Verdict:
         message = f"{path} takes {known}, we send {method}"
         return Verdict(problems=(Problem(code="ROUTE_REMOVED", key=usage.symbol, message=message),))
     verdicts = [_fields(usage, route, server) for route in taking]
-    return min(verdicts, key=lambda verdict: (len(verdict.problems), bool(verdict.undecided)))
+    decided = [verdict for verdict in verdicts if not verdict.undecided]  # several servers may have the same path
+    return min(decided or verdicts, key=lambda verdict: len(verdict.problems))
 
 
 def _matches(template: str, path: str) -> bool:

@@ -20,7 +20,10 @@ from areal.harness.apiaudit.library.values import result_of, value_of
 
 _VERBS = ("get", "post", "put", "delete", "patch")
 _DECORATORS = (*_VERBS, "api_route", "route")
-_REGISTER = re.compile(r"add_api_route|\.(?:get|post|put|delete|patch|api_route|route)\(|web\.(?:get|post)\(")
+_REGISTER = re.compile(
+    r"(?:add_api_route|add_route|\.(?:get|post|put|delete|patch|api_route|route))\(\s*(?:path\s*=\s*)?[\"']/"
+)
+"""A call that registers a path; a plain `.get(` is in nearly every module."""
 _NOT_BODY = re.compile(r"(?:\w+\.)*(Request|Response|BackgroundTasks|WebSocket|HTTPConnection|Header|Depends)")
 _SCALARS = ("str", "int", "float", "bool")
 _FLAG_CLASSES = ("ServerArgs", "EngineArgs", "AsyncEngineArgs", "FrontendArgs")
