@@ -22,5 +22,5 @@ def test_get_reward_fn_name_path_and_function_are_the_same(reward: object) -> No
 def test_get_reward_fn_unknown_name_says_what_there_is() -> None:
     with pytest.raises(ConfigError, match="Did you mean 'arithmetic'"):
         get_reward_fn("arithmetics")
-    with pytest.raises(ConfigError, match="Registered: .*gsm8k"):
+    with pytest.raises(ConfigError, match=r"Registered: .*gsm8k"):
         get_reward_fn("zzz")
