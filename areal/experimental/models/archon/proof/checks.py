@@ -195,7 +195,9 @@ CHECKS: Mapping[str, Check] = {
 
 
 def _same_bytes(a: Tensor, b: Tensor) -> bool:
-    return a.dtype == b.dtype and a.shape == b.shape and torch.equal(a.view(torch.uint8), b.view(torch.uint8))
+    if a.dtype != b.dtype or a.shape != b.shape:
+        return False
+    return torch.equal(a.flatten().view(torch.uint8), b.flatten().view(torch.uint8))
 
 
 def _verdict(case: Case, name: str, problem: str) -> CheckResult:

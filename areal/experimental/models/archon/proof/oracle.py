@@ -110,8 +110,16 @@ def logits_of(model: PreTrainedModel, sequences: Sequence[Tensor]) -> Tensor:
 
 def hidden_of(model: PreTrainedModel, sequences: Sequence[Tensor]) -> Tensor:
     """Final normalised hidden states `[sum T, E]`, of which a critic's values are a linear function."""
-    states = (model.base_model(input_ids=t[None], use_cache=False).last_hidden_state[0] for t in sequences)
-    return torch.cat(list(states))
+    states: list[Tensor] = []
+    base = model.base_model
+    if base is not model:
+        states = [base(input_ids=t[None], use_cache=False).last_hidden_state[0] for t in sequences]
+    else:  # classes that name no base model: what their head reads
+        head = model.get_output_embeddings()
+        handle = head.register_forward_pre_hook(lambda _, inputs: states.append(inputs[0][0]))
+        logits_of(model, sequences)
+        handle.remove()
+    return torch.cat(states)
 
 
 def save(model: PreTrainedModel, folder: Path) -> dict[str, Tensor]:

@@ -34,16 +34,18 @@ def rule_lines(found: Sequence[Rule], archon: str) -> tuple[list[str], list[str]
             helpers.add(name)
             left = [rule for rule in left if rule not in covered]
     singles = [_single(rule) for rule in left]
-    used_ops = sorted({op for rule in left if rule.op is not None for op in _op_names(rule.op)})
+    if not helpers & {*_WHOLE, "base_rules"}:
+        singles.append('rename("score.weight", "score.weight")')
     helpers |= {line.partition("(")[0] for line in singles}
     imports = [
         f"from {archon}.weights.adapter import StateDictAdapter",
         f"from {archon}.weights.rules import {', '.join(sorted({*helpers, 'Rule'}))}",
     ]
-    if used_ops and any("Split(dim=0)" not in line or True for line in singles):
-        wanted = [name for name in used_ops if any(f"{name}(" in line for line in singles)]
-        if wanted:
-            imports.insert(1, f"from {archon}.weights.ops import {', '.join(wanted)}")
+    names = sorted({name for rule in left if rule.op is not None for name in _op_names(rule.op)})
+    if used := [name for name in names if any(f"{name}(" in line for line in singles)]:
+        imports.append(f"from {archon}.weights.ops import {', '.join(used)}")
+    if any("mixer." in line for line in singles):
+        imports.append(f"from {archon}.model_args import AttentionArgs")
     return [*singles, *lines], imports
 
 
@@ -71,7 +73,7 @@ def _op_source(op: Op | None) -> str:
     if isinstance(op, Chain):
         return f"Chain(({', '.join(_op_source(part) for part in op.ops)},))"
     if isinstance(op, GroupedSplit):
-        return "GroupedSplit(self.num_kv_heads)"
+        return "GroupedSplit(mixer.num_kv_heads)"
     parts = [f"{f.name}={op.__dict__[f.name]!r}" for f in fields(op)]  # type: ignore[arg-type]
     return f"{type(op).__name__}({', '.join(parts)})"
 

@@ -16,10 +16,12 @@ from typing import Any, Literal, get_args, get_origin
 from transformers import PreTrainedConfig
 from transformers.activations import ACT2FN
 
-from areal.experimental.models.archon.scaffold.tiny_config import _SIZES, field_types
+from areal.experimental.models.archon.scaffold.tiny_config import _SIZES, constructor_fields, field_types
 
 _ACTIVATIONS = ("silu", "gelu", "relu", "gelu_pytorch_tanh", "relu2")
 MAX_ALTERNATIVES = 2
+MAX_SMALL = 8
+"""Defaults up to this are counts and switches; larger ones are sizes, which would make the model large."""
 
 
 def alternatives(config: PreTrainedConfig, model_class: type, name: str, value: Any) -> list[Any]:
@@ -42,7 +44,10 @@ def alternatives(config: PreTrainedConfig, model_class: type, name: str, value: 
         found = []
     if value is not None and type(None) in types:
         found.insert(1, None)
-    return found
+    default = constructor_fields(type(config)).get(name)
+    if default is not None and default != value and (not isinstance(default, int) or default <= MAX_SMALL):
+        found.insert(0, default)  # what most checkpoints have
+    return list({repr(v): v for v in found if v != value}.values())
 
 
 def _integers(value: int) -> list[int]:
@@ -81,7 +86,8 @@ def _lists(config: PreTrainedConfig, model_class: type, name: str, value: list[A
     if len(value) == depth:
         kinds = list(dict.fromkeys(value))
         if isinstance(value[0], str):
-            kinds += [k for k in compared_strings(model_class, name) if k not in kinds]
+            named = [*compared_strings(model_class, name), *_kinds_like(model_class, value[0])]
+            kinds += [k for k in dict.fromkeys(named) if k not in kinds]
         elif isinstance(value[0], bool | int) and set(kinds) <= {0, 1}:
             kinds = [value[0], type(value[0])(1 - value[0])]
         elif isinstance(value[0], int) and not isinstance(value[0], bool):
@@ -100,6 +106,12 @@ def _literals(config_class: type[PreTrainedConfig], name: str) -> list[str]:
     hint = next((f.type for f in dataclasses.fields(config_class) if f.name == name), None)  # type: ignore[arg-type]
     members = get_args(hint) if get_origin(hint) is not Literal else (hint,)
     return [v for m in members if get_origin(m) is Literal for v in get_args(m) if isinstance(v, str)]
+
+
+def _kinds_like(model_class: type, kind: str) -> list[str]:
+    """Strings in the source of a model that end like a kind of layer (masks are looked up by them)."""
+    source = inspect.getsource(sys.modules[model_class.__module__])
+    return re.findall(rf"[\"'](\w+_{re.escape(kind.rpartition('_')[2])})[\"']", source) if "_" in kind else []
 
 
 def compared_strings(model_class: type, name: str) -> list[str]:

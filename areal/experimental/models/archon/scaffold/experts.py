@@ -21,6 +21,9 @@ from areal.experimental.models.archon.scaffold.feed_forward import ACTIVATIONS
 from areal.experimental.models.archon.scaffold.findings import Unexplained
 from areal.experimental.models.archon.scaffold.hf_model import Call
 
+NUM_PROBED = 32
+"""Tokens that readings are compared on; what an expert computes does not depend on the others."""
+
 
 @dataclass(frozen=True)
 class FittedExperts:
@@ -56,9 +59,9 @@ def fit_experts(call: Call, x: Tensor) -> FittedExperts:
     errors: dict[str, float] = {}
     for reading in _readings(list(matrices.values()), list(vectors.values()), x.shape[-1]):
         for args in _activations(call.module, reading):
-            got = _compute(x, routing_TX, reading, args)
+            got = _compute(x[:NUM_PROBED], routing_TX[:NUM_PROBED], reading, args)
             label = f"{args.activation}{'' if args.clamp is None else f' {args.clamp} {args.alpha}'}, {reading.label}"
-            errors[label] = error = mismatch(got, rows(call.y))
+            errors[label] = error = mismatch(got, rows(call.y)[:NUM_PROBED])
             if error < TOLERANCE:
                 return FittedExperts(args, reading.w, routing_TX, top_k, rows(call.y))
     shapes = {name: tuple(p.shape) for name, p in (matrices | vectors).items()}

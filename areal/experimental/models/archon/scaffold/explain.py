@@ -145,7 +145,7 @@ def is_default(cls: type, name: str, node: Node) -> bool:
 
 def _unexplained(where: str, terms: Terms, index: Sequence[int], values: Sequence[Any]) -> Unexplained:
     shown = {}
-    for n, value in list(zip(index, values))[:40]:
+    for n, value in zip(index, values):
         shown.setdefault(str(value)[:120], terms.points[n].layer)
     return Unexplained(
         where, f"no expression over the config's fields gives its observed values ({', '.join(list(shown)[:4])})"

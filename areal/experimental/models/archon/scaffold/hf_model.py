@@ -100,7 +100,7 @@ def trace(model: PreTrainedModel, tokens: Tensor) -> Trace:
     """Run the model once and write everything down."""
     record = Trace(model, tokens)
     handles = [
-        module.register_forward_hook(_hook(record, name), with_kwargs=True)
+        module.register_forward_hook(_hook(record.calls, name), with_kwargs=True)
         for name, module in model.named_modules()
         if name
     ]
@@ -113,17 +113,33 @@ def trace(model: PreTrainedModel, tokens: Tensor) -> Trace:
     return record
 
 
+def trace_module(call: Call, x: Tensor) -> list[Call]:
+    """The calls of one traced module and what is below it, run again alone on other inputs `x` of its kind."""
+    record: list[Call] = []
+    handles = [
+        module.register_forward_hook(_hook(record, f"{call.name}.{name}" if name else call.name), with_kwargs=True)
+        for name, module in call.module.named_modules()
+    ]
+    try:
+        with torch.no_grad():
+            call.module(x)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return record
+
+
 def logits_of(model: PreTrainedModel, tokens: Tensor) -> Tensor:
     """Logits `[1, T, V]`, without a cache."""
     return model(input_ids=tokens, use_cache=False).logits
 
 
-def _hook(record: Trace, name: str) -> Callable[..., None]:
+def _hook(calls: list[Call], name: str) -> Callable[..., None]:
     def write(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> None:
         x, y = _first_tensor([*args, *kwargs.values()]), _first_tensor([result])
         if x is not None and y is not None:
             # Copies: some families go on working in place.
-            record.calls.append(Call(name, module, args, kwargs, x.detach().clone(), y.detach().clone(), result))
+            calls.append(Call(name, module, args, kwargs, x.detach().clone(), y.detach().clone(), result))
 
     return write
 

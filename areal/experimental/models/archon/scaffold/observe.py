@@ -26,11 +26,13 @@ from areal.experimental.models.archon.scaffold.attention import FittedAttention,
 from areal.experimental.models.archon.scaffold.dataflow import is_multiple, is_norm_like, mismatch, ratio, rows, same
 from areal.experimental.models.archon.scaffold.feed_forward import FittedFeedForward, fit_feed_forward
 from areal.experimental.models.archon.scaffold.findings import Refused, Unexplained
-from areal.experimental.models.archon.scaffold.hf_model import Attend, Call, Trace
+from areal.experimental.models.archon.scaffold.hf_model import Attend, Call, Trace, trace_module
 from areal.experimental.models.archon.scaffold.layout import Branch, LayoutSolver
 from areal.experimental.models.archon.scaffold.mla import FittedMLA, fit_mla, is_latent
 from areal.experimental.models.archon.scaffold.moe import FittedMoE, fit_moe, has_experts
 from areal.experimental.models.archon.scaffold.norms import FittedNorm, fit_norm
+
+NUM_ROUTED_TOKENS = 500
 
 
 @dataclass(frozen=True)
@@ -221,6 +223,8 @@ class Observer:
         where = feeds[0].name if len(feeds) == 1 else layer.name
         fitted: FittedFeedForward | FittedMoE
         if has_experts(feeds):
+            if len(feeds) == 1 and len(feeds[0].args) + len(feeds[0].kwargs) == 1:
+                ffn, inside = _with_more_tokens(feeds[0])
             fitted = fit_moe(where, inside, rows(ffn.x), rows(ffn.y), self.known_eps, self.config)
             prefix = f"layers.{i}.moe."
         else:
@@ -261,6 +265,15 @@ def _endpoints(feeds: list[Call]) -> tuple[Tensor, Tensor]:
     if len(feeds) > 1 and side_by_side:
         return x, torch.stack([rows(feed.y) for feed in feeds]).sum(0)
     return x, rows(feeds[-1].y)
+
+
+def _with_more_tokens(feed: Call) -> tuple[Branch, list[Call]]:
+    """A branch run again on so many tokens that no other rule of choosing experts agrees by chance."""
+    generator = torch.Generator().manual_seed(3)
+    x = torch.randn((1, NUM_ROUTED_TOKENS, feed.x.shape[-1]), generator=generator)
+    calls = trace_module(feed, x)
+    branch, _, _ = _without_norms(Branch((feed.name,), calls[-1].x, calls[-1].y), calls)
+    return branch, calls
 
 
 def _is_in(name: str, parent: str) -> bool:

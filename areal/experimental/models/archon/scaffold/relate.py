@@ -24,7 +24,7 @@ from areal.experimental.models.archon.scaffold.findings import Unexplained
 from areal.experimental.models.archon.scaffold.rotary import known_tables, unknown_entries
 from areal.experimental.models.archon.scaffold.sensitivity import FieldStudy, Sample, Study
 from areal.experimental.models.archon.scaffold.terms import Point, Term, Terms
-from areal.experimental.models.archon.scaffold.tiny_config import depth_field
+from areal.experimental.models.archon.scaffold.tiny_config import depth_field, layer_lists
 from areal.experimental.models.archon.weights.rules import Rule
 
 HEADS = ("num_heads", "num_kv_heads", "head_dim", "value_head_dim")
@@ -212,7 +212,10 @@ def _classify(field_study: FieldStudy, used: set[str], study: Study, family: Fam
     elif field_study.was_tried and not field_study.has_influence:
         family.ignored.append(name)
     elif field_study.has_influence or base != study.default_of(name):
-        family.expected[name] = [base]
+        if isinstance(base, list) and name in layer_lists(study.base):
+            family.expected_each[name] = list(dict.fromkeys(base))
+        else:
+            family.expected[name] = [base]
 
 
 def used_fields(family: Family) -> set[str]:

@@ -54,7 +54,7 @@ def fit_rope(
         return FittedRope(None, None)
     for known, name, table in _candidates(config, before[0].shape[-1], layer_kind):
         if only_known and not known:
-            break
+            continue
         label = f"{name} {table.kind} {table.style}, {table.rotary_dim} of {before[0].shape[-1]} channels"
         errors[label] = error = mismatch(_scores(*(turned(x, table) for x in before)), expected)
         if error < TOLERANCE:
@@ -86,14 +86,16 @@ def unknown_entries(config: PreTrainedConfig) -> tuple[str, ...]:
 
 
 def _candidates(config: PreTrainedConfig, head_dim: int, layer_kind: str) -> Iterator[tuple[bool, str, RopeArgs]]:
+    """Tables with whether they are what the config asks for: those of the layer's own kind in every way, then others."""
     tables = {style: known_tables(config, head_dim, style) for style in STYLES}
-    for is_reversed, style in itertools.product((False, True), STYLES):
-        order = sorted(tables[style], key=lambda name: name != layer_kind)
-        yield from ((True, name, replace(tables[style][name], is_reversed=is_reversed)) for name in order)
-    for style, width in itertools.product(STYLES, range(2, head_dim + 1, 2)):
-        for name, table in tables[style].items():
-            if width != table.rotary_dim:
-                yield False, name, replace(table, rotary_dim=width)
+    names = sorted(tables["half"], key=lambda name: name != layer_kind)
+    own = names[:1] if layer_kind in names else names
+    for group in (own, [name for name in names if name not in own]):
+        for is_reversed, style, name in itertools.product((False, True), STYLES, group):
+            yield True, name, replace(tables[style][name], is_reversed=is_reversed)
+        for style, name, width in itertools.product(STYLES, group, range(2, head_dim + 1, 2)):
+            if width != tables[style][name].rotary_dim:
+                yield False, name, replace(tables[style][name], rotary_dim=width)
 
 
 def _scores(q: Tensor, k: Tensor) -> Tensor:

@@ -21,7 +21,7 @@ from torch import Tensor
 from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.activations import ACT2FN
 
-from areal.experimental.models.archon.hf_fields import WITHOUT_INFLUENCE
+from areal.experimental.models.archon.hf_fields import WITHOUT_INFLUENCE, is_dropout
 from areal.experimental.models.archon.scaffold.alternatives import MAX_ALTERNATIVES, alternatives
 from areal.experimental.models.archon.scaffold.findings import Refused, Unexplained
 from areal.experimental.models.archon.scaffold.hf_model import build, logits_of, random_tokens, trace
@@ -95,7 +95,23 @@ class Study:
             for _ in self._around(base, changes, names, limit=1):
                 pass
         self._try_together()
+        self._try_dropouts()
         self._try_in_proportion()
+
+    def _try_dropouts(self) -> None:
+        """Probabilities that do not even drop anything in training mode belong to other heads."""
+        tokens = random_tokens(self.base, self.seed)
+        for name in filter(is_dropout, self.base.to_dict()):
+            logits = []
+            for probability in (0.0, 0.9):
+                try:
+                    model = build(changed(self.base, **{name: probability}), self.seed).train()
+                except BUILD_ERRORS:
+                    break
+                torch.manual_seed(self.seed)
+                logits.append(_logits(model, tokens))
+            if len(logits) == 2 and torch.equal(*logits):
+                self.fields[name] = FieldStudy(name, self.base.to_dict()[name], was_tried=True)
 
     def _try_together(self) -> None:
         """Fields that cannot change alone may follow an equal one (as many key heads as query heads)."""
@@ -237,7 +253,7 @@ def fields_of(config: PreTrainedConfig) -> dict[str, Any]:
     return {
         name: value
         for name, value in config.to_dict().items()
-        if name not in WITHOUT_INFLUENCE and "dropout" not in name and not isinstance(value, dict) and name[0] != "_"
+        if name not in WITHOUT_INFLUENCE and not is_dropout(name) and not isinstance(value, dict) and name[0] != "_"
     }
 
 

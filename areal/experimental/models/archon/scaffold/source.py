@@ -212,7 +212,9 @@ class FamilySource:
 
     def _adapter(self) -> str:
         lines, imports = rule_lines(self.family.rules, ARCHON)
-        return self.render("state_dict_adapter", imports="\n".join(imports), rules=lines)
+        return self.render(
+            "state_dict_adapter", imports="\n".join(imports), rules=lines, uses_mixer="mixer." in "".join(lines)
+        )
 
 
 def emit(node: Node, uses_head_fields: bool = False) -> str:

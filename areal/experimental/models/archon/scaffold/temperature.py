@@ -27,7 +27,9 @@ def fit_rope_and_temperature(
     try:
         return fit_rope(config, where, before, after, layer_kind), None
     except Unexplained as error:
-        grown = after[0].norm(dim=(1, 2)) / before[0].norm(dim=(1, 2))  # a rotation keeps lengths
+        # A rotation keeps lengths, up to the factor of its table.
+        grown = after[0].norm(dim=(1, 2)) / before[0].norm(dim=(1, 2))
+        grown = grown / grown[0]
         for args in _candidates(config):
             factor = temperature(args, after[0].shape[0])
             if bool((factor == 1.0).all()) or not same(factor, grown, 1e-4):
