@@ -132,8 +132,8 @@ def _held_out(study: Study) -> dict[str, Sample]:
 
 
 def _is_steady(config: PreTrainedConfig) -> bool:
-    """Whether random models of a config are fit for a comparison; the proof draws until it has one."""
-    return any(is_steady(build(config, seed), random_tokens(config, seed)) for seed in SEEDS)
+    """Whether most random models of a config are fit for a comparison; the proof draws until it has one."""
+    return sum(is_steady(build(config, seed), random_tokens(config, seed)) for seed in SEEDS) > 1
 
 
 def _switched(study: Study) -> dict[str, Sample]:

@@ -206,6 +206,8 @@ def _classify(field_study: FieldStudy, used: set[str], study: Study, family: Fam
     if name in used:
         if isinstance(base, str) and base not in ACT2FN:
             family.expected[name] = list(dict.fromkeys(proven))
+        elif _was_always_the_same(field_study, study):
+            family.expected[name] = [base]  # options may follow from it, and would look like constants
         return
     if name in study.tied:
         family.tied[name] = study.tied[name]
@@ -216,6 +218,14 @@ def _classify(field_study: FieldStudy, used: set[str], study: Study, family: Fam
             family.expected_each[name] = list(dict.fromkeys(base))
         else:
             family.expected[name] = [base]
+
+
+def _was_always_the_same(field_study: FieldStudy, study: Study) -> bool:
+    """Whether a number that may matter had one value in all samples: no expression has been tested against it."""
+    is_number = isinstance(field_study.base, int | float) and not isinstance(field_study.base, bool)
+    is_harmless = field_study.was_tried and not field_study.has_influence
+    values = {repr(sample.values.get(field_study.name)) for sample in study.samples}
+    return is_number and not is_harmless and len(values) == 1
 
 
 def used_fields(family: Family) -> set[str]:

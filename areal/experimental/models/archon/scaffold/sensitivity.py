@@ -261,7 +261,8 @@ def _is_switch(value: Any, other: Any) -> bool:
     """Whether a change turns something on or off, rather than changing its size."""
     if isinstance(value, str) and value in ACT2FN:
         return False
-    return isinstance(value, bool | str | list) or value is None or (other is None and value != 0)
+    is_off = other == 0 or (value == 0 and not isinstance(value, float))
+    return isinstance(value, bool | str | list) or value is None or (other is None and value != 0) or is_off
 
 
 def _logits(model: PreTrainedModel, tokens: Tensor) -> Tensor:
