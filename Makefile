@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 export OMP_NUM_THREADS ?= 1
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: demo test test-platforms lint install clean
+.PHONY: demo test test-api test-platforms lint install clean
 
 demo: $(VENV)/.ready
 	$(BIN)/python examples/arithmetic/train.py --config examples/arithmetic/grpo.yaml $(ARGS)
@@ -18,6 +18,10 @@ test: $(VENV)/.ready
 # Installs the programs of the agent platforms from the package registries and proves that they load what we generate.
 test-platforms: $(VENV)/.ready
 	$(BIN)/python -m pytest -m network -rA tests/harness/test_platforms.py $(ARGS)
+
+# The API audit on real wheels: downloads about half a gigabyte into the cache of `areal api`, and takes minutes.
+test-api: $(VENV)/.ready
+	$(BIN)/python -m pytest -m network -rA tests/harness/apiaudit $(ARGS)
 
 lint: $(VENV)/.ready
 	$(BIN)/pre-commit run --all-files
