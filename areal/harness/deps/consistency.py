@@ -21,6 +21,7 @@ from areal.harness.deps.manifest import Manifest
 DIVERGENT = frozenset({"torch", "torchao", "vllm", "sglang"})
 """Packages that the variants may pin differently: each server brings its own torch."""
 _ADDRESS = re.compile(r"^\s*(--(?:index-url|extra-index-url|find-links)|-[if])\b|https?://", re.MULTILINE)
+_OVERRIDES = "tool/uv/override-dependencies"
 _SAME_FIELDS = ("name", "version", "requires-python", "scripts", "license")
 
 
@@ -55,8 +56,10 @@ def check_lock(manifest: Manifest, text: str | None) -> list[Finding]:
         return [Finding(code="D104", message=f"{variant.lock} is missing", file=variant.lock, fix=fix)]
     findings = []
     pins = pins_in(text)
+    overridden = {site.name for site in manifest.sites if site.table == _OVERRIDES}
     for site in manifest.sites:
-        if not _is_locked(site.table, variant):
+        # uv puts an override in the place of every other requirement of the package.
+        if site.table != _OVERRIDES and (site.name in overridden or not _is_locked(site.table, variant)):
             continue
         held = pins.get(site.name)
         if held is None and site.requirement.marker is None:
