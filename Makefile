@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 export OMP_NUM_THREADS ?= 1
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: demo test test-api test-platforms lint install clean
+.PHONY: demo test test-skills test-api test-platforms lint install clean
 
 demo: $(VENV)/.ready
 	$(BIN)/python examples/arithmetic/train.py --config examples/arithmetic/grpo.yaml $(ARGS)
@@ -22,6 +22,11 @@ test-platforms: $(VENV)/.ready
 # The API audit on real wheels: downloads about half a gigabyte into the cache of `areal api`, and takes minutes.
 test-api: $(VENV)/.ready
 	$(BIN)/python -m pytest -m network -rA tests/harness/apiaudit $(ARGS)
+
+# The examples of the skills that changes since BASE touch, each in a throw-away copy of the tree.
+BASE ?= HEAD~1
+test-skills: $(VENV)/.ready
+	$(BIN)/areal skill selftest --changed-since $(BASE) $(ARGS)
 
 lint: $(VENV)/.ready
 	$(BIN)/pre-commit run --all-files
