@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from areal.experimental.models.archon.hf_fields import is_dropout
 from areal.experimental.models.archon.scaffold.pipeline import Discovery
 from areal.experimental.models.archon.scaffold.source import FamilySource
 
@@ -45,10 +46,9 @@ def _sizes(discovery: Discovery) -> list[str]:
 
 
 def _own_fields(base: dict[str, Any], discovery: Discovery) -> dict[str, Any]:
-    """The fields of the tiny config that differ from the default config."""
-    return {
-        name: value for name, value in base.items() if name not in _META and value != discovery.study.default_of(name)
-    }
+    """The fields of the tiny config that differ from the default config, without dropout, which no family computes."""
+    own = {n: v for n, v in base.items() if n not in _META and v != discovery.study.default_of(n)}
+    return own | {name: 0.0 for name, value in base.items() if is_dropout(name) and value}
 
 
 def _changes(config: dict[str, Any], base: dict[str, Any]) -> dict[str, Any]:
