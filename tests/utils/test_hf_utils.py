@@ -11,6 +11,7 @@ from areal.utils.hf_utils import no_progress_bars
 def test_no_progress_bars_bar_of_transformers_is_silent_inside_and_back_outside(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
+    hf_logging.enable_progress_bar()  # commands that other tests ran in this process switch it off for good
     with no_progress_bars():
         assert list(hf_logging.tqdm(range(3), desc="Loading weights")) == [0, 1, 2]
     assert capsys.readouterr().err == ""
