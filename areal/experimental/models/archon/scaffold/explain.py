@@ -100,6 +100,10 @@ def _split_anyhow(where: str, terms: Terms, index: Sequence[int], values: Sequen
     """The simplest predicate whose two sides each have an expression."""
     if depth >= MAX_DEPTH:
         raise _unexplained(where, terms, index, values)
+    is_first = [_agree([values[0]], [v]) for v in values]
+    others = [v for v, first in zip(values, is_first) if not first]
+    if _agree([others[0]] * len(others), others):  # two constants
+        return _split(where, terms, index, values, is_first, depth)
     for predicate, mask in sorted(zip(terms.predicates, terms.masks), key=lambda pair: pair[0].cost):
         is_first = [bool(mask >> n & 1) for n in index]
         if all(is_first) or not any(is_first):

@@ -23,6 +23,7 @@ from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
 from areal.experimental.models.archon.model_args import AttentionArgs
+from areal.experimental.models.archon.proof.case import Case
 from areal.experimental.models.archon.scaffold.findings import Ambiguous, Refused, Unexplained
 from areal.experimental.models.archon.scaffold.hf_model import build, random_tokens, trace
 from areal.experimental.models.archon.scaffold.relate import Family, relate
@@ -98,6 +99,7 @@ def discover(model_type: str, name: str, home: str, progress: Callable[[str], No
     family = relate(study, _rules(study.samples), kinds, failed)
     names = names_of(model_type, name, home, config_class, type(model))
     variants = {label: sample.values for label, sample in (held_out | _switched(study)).items()}
+    variants = {label: values for label, values in variants.items() if _has_oracle(base, values)}
     if family.rope is not None and family.rope.whole_heads:
         ignored = [label for label in variants if label.startswith("rope_parameters=") and label.endswith("share")]
         family.refused += [("rope_parameters", variants.pop(label)["rope_parameters"]) for label in ignored]
@@ -134,6 +136,15 @@ def _held_out(study: Study) -> dict[str, Sample]:
 def _is_steady(config: PreTrainedConfig) -> bool:
     """Whether most random models of a config are fit for a comparison; the proof draws until it has one."""
     return sum(is_steady(build(config, seed), random_tokens(config, seed)) for seed in SEEDS) > 1
+
+
+def _has_oracle(base: PreTrainedConfig, values: dict[str, Any]) -> bool:
+    """Whether the proof finds a random model of a config that rounding does not move."""
+    case = Case(None, type(base).from_dict(values), Path(), label="variant")  # type: ignore[arg-type]
+    try:
+        return case.hf_model is not None
+    except ValueError:
+        return False
 
 
 def _switched(study: Study) -> dict[str, Sample]:
@@ -218,10 +229,10 @@ def _rules(samples: list[Sample]) -> list[Rule]:
         with tempfile.TemporaryDirectory(prefix="areal-archon-new-") as folder:
             model.save_pretrained(folder)
             disk = {n: t for path in sorted(Path(folder).glob("*.safetensors")) for n, t in load_file(path).items()}
-        tensors, layers_name = sample.observation.tensors, sample.observation.layers_name
-        found |= dict.fromkeys(_by_key_heads(rule, sample) for rule in infer_rules(tensors, disk, layers_name))
+        tensors = sample.observation.tensors
+        found |= dict.fromkeys(_by_key_heads(rule, sample) for rule in infer_rules(tensors, disk))
         memory = {name: t.detach() for name, t in model.state_dict().items()}
-        in_memory |= dict.fromkeys(_by_key_heads(rule, sample) for rule in infer_rules(tensors, memory, layers_name))
+        in_memory |= dict.fromkeys(_by_key_heads(rule, sample) for rule in infer_rules(tensors, memory))
     return [*found, *(rule for rule in in_memory if rule not in found)]
 
 

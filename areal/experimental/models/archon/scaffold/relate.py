@@ -209,8 +209,9 @@ def _classify(field_study: FieldStudy, used: set[str], study: Study, family: Fam
         elif _was_always_the_same(field_study, study):
             family.expected[name] = [base]  # options may follow from it, and would look like constants
         return
-    if name in study.tied:
-        family.tied[name] = study.tied[name]
+    twin = study.tied.get(name) or _twin(name, used, study)
+    if twin is not None and field_study.has_influence:
+        family.tied[name] = twin
     elif field_study.was_tried and not field_study.has_influence:
         family.ignored.append(name)
     elif field_study.has_influence or base != study.default_of(name):
@@ -226,6 +227,14 @@ def _was_always_the_same(field_study: FieldStudy, study: Study) -> bool:
     is_harmless = field_study.was_tried and not field_study.has_influence
     values = {repr(sample.values.get(field_study.name)) for sample in study.samples}
     return is_number and not is_harmless and len(values) == 1
+
+
+def _twin(name: str, used: set[str], study: Study) -> str | None:
+    """A field that is read and had the same value in every config, although values changed."""
+    values = [sample.values.get(name) for sample in study.samples]
+    if len(set(map(repr, values))) < 2:
+        return None
+    return next((u for u in sorted(used) if [s.values.get(u) for s in study.samples] == values), None)
 
 
 def used_fields(family: Family) -> set[str]:

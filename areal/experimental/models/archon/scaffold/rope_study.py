@@ -87,7 +87,16 @@ def _variants(
         }
         longrope = {**base, "rope_type": "longrope", **factors, "original_max_position_embeddings": _LENGTH}
         tables.append(("longrope", longrope))
-        tables += [(name_of, {**table, name_of: table[name_of] * 1.7}) for name_of in others]
+        tables += [(key, {**table, key: _other(value)}) for key, value in table.items() if _is_number(value)]
         tables.append(("yarn mscale", {**base, "rope_type": "yarn", **_KINDS["yarn"], **_YARN_MSCALE}))
         for label, changed in tables:
             yield label, changed if name is None else {**parameters, name: changed}
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _other(value: float) -> float:
+    """Another value of an entry; of a length, a shorter one, which the probe reaches sooner."""
+    return value // 2 if isinstance(value, int) and value > 1 else value * 1.7

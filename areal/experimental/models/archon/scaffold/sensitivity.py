@@ -205,7 +205,8 @@ class Study:
                 num_working += outcome is not None
                 if outcome and name != TIE and _is_switch(value, other):
                     names = [general_names(s.observation) for s in (self.samples[0], self.samples[-1])]
-                    yield {**changes, name: other}, bool(names[1] - names[0])
+                    is_off = isinstance(value, int) and not isinstance(value, bool) and 0 in (value, other)
+                    yield {**changes, name: other}, is_off or bool(names[1] - names[0])
 
     def _try(
         self,
@@ -220,12 +221,17 @@ class Study:
         """Whether a change has an influence that was explained; None when no such model can be built."""
         (other,) = change.values()
         try:
-            # Not read back from its file here: the class might change other fields with it.
-            config = changed(base, **change)
-            got = _logits_with_weights_of(model, config, tokens, self.seed)
-            config = canonical(config)
+            config = canonical(changed(base, **change))
         except BUILD_ERRORS:
             return None
+        try:
+            # Not read back from its file: the class might change other fields with it.
+            got = _logits_with_weights_of(model, changed(base, **change), tokens, self.seed)
+        except BUILD_ERRORS:
+            try:
+                got = _logits_with_weights_of(model, config, tokens, self.seed)
+            except BUILD_ERRORS:
+                return None
         if fields_of(config).get(study.name) != other:
             return None  # the class puts another value in its place
         study.was_tried = True

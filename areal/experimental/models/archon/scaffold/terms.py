@@ -135,6 +135,7 @@ class Terms:
         if not all(isinstance(v, int) and not isinstance(v, bool) for v in values):
             return
         yield Term(f"{code} > 1", tuple(v > 1 for v in values), 3)
+        yield Term(f"{code} == 1", tuple(v == 1 for v in values), 2)
         if self.points[0].layer is None:
             return
         layers = [point.layer or 0 for point in self.points]
@@ -183,7 +184,25 @@ def find_predicate(terms: Terms, index: Sequence[int], wanted: Sequence[bool]) -
             best = Term(f"{p.code} and {q.code}", (), p.cost + q.cost + 1)
         elif (terms.masks[a] | terms.masks[b]) & scope == target:
             best = Term(f"{p.code} or {q.code}", (), p.cost + q.cost + 1)
-    return best
+    return best if best is not None else _of_three(terms, order, scope, target)
+
+
+def _of_three(terms: Terms, order: Sequence[int], scope: int, target: int) -> Term | None:
+    """p or (q and r), p and (q or r), p and q and r."""
+    masks = {terms.masks[n] & scope: n for n in reversed(order)}  # of equal predicates the simplest
+    for p, n in masks.items():
+        is_part = p | target == target and p
+        if not is_part and p & target != target:
+            continue
+        for (q, a), (r, b) in combinations(masks.items(), 2):
+            first, second, third = (terms.predicates[m].code for m in (n, a, b))
+            if is_part and p | (q & r) == target:
+                return Term(f"{first} or ({second} and {third})", (), 9)
+            if not is_part and p & (q | r) == target:
+                return Term(f"{first} and ({second} or {third})", (), 9)
+            if not is_part and p & q & r == target:
+                return Term(f"{first} and {second} and {third}", (), 9)
+    return None
 
 
 def find_number(terms: Terms, index: Sequence[int], wanted: Sequence[Any]) -> str | None:

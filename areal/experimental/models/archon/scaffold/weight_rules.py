@@ -29,10 +29,11 @@ from areal.experimental.models.archon.weights.ops import (
 )
 from areal.experimental.models.archon.weights.rules import Rule
 
+_LAYER = re.compile(r"^layers\.(\d+)\.")
 _NUMBER = re.compile(r"(?<=\.)\d+(?=\.|$)")
 
 
-def infer_rules(ours: Mapping[str, Tensor], hf: Mapping[str, Tensor], layers_name: str) -> list[Rule]:
+def infer_rules(ours: Mapping[str, Tensor], hf: Mapping[str, Tensor]) -> list[Rule]:
     """Rules, with wildcards, that read each of ours from the HF state and leave nothing of it over."""
     finder = _Finder(ours, hf)
     found = finder.run()
@@ -45,7 +46,7 @@ def infer_rules(ours: Mapping[str, Tensor], hf: Mapping[str, Tensor], layers_nam
     }
     if rest := sorted(finder.left.keys() - tied):
         raise Unexplained("weights", f"the checkpoint has tensors that nothing of ours reads: {rest[:4]}")
-    return generalise(found, layers_name)
+    return generalise(found)
 
 
 class _Finder:
@@ -147,9 +148,9 @@ def _fusions(parts: Sequence[Tensor]) -> Iterator[Op]:
             yield Chain((Transpose(0, 1), Split(dim)))
 
 
-def generalise(rules: Sequence[Rule], layers_name: str) -> list[Rule]:
+def generalise(rules: Sequence[Rule]) -> list[Rule]:
     """Rules with `{i}` for layers, `{e}` for experts and `{p}` for weight and bias, each once."""
-    general = list(dict.fromkeys(_with_wildcards(rule, layers_name) for rule in rules))
+    general = list(dict.fromkeys(_with_wildcards(rule) for rule in rules))
     joined: list[Rule] = []
     seen = {(r.ours, r.hf) for r in general}
     for rule in general:
@@ -177,16 +178,18 @@ def generalise(rules: Sequence[Rule], layers_name: str) -> list[Rule]:
 _NEVER_BIASED = ("tok_embeddings.weight",)
 
 
-def _with_wildcards(rule: Rule, layers_name: str) -> Rule:
-    ours = tuple(re.sub(r"^layers\.\d+\.", "layers.{i}.", name) for name in rule.ours)
-    hf = [re.sub(rf"^{re.escape(layers_name)}\.\d+\.", f"{layers_name}.{{i}}.", name) for name in rule.hf]
+def _with_wildcards(rule: Rule) -> Rule:
+    """A rule of one layer as a rule of all: our layer's number is the first one in the HF names that equals it."""
+    ours = tuple(_LAYER.sub("layers.{i}.", name) for name in rule.ours)
+    hf = list(rule.hf)
+    if match := _LAYER.match(rule.ours[0]):
+        hf = [re.sub(rf"(?<=\.){match[1]}(?=\.)", "{i}", name, count=1) for name in hf]
     if len(hf) > 1:
         patterns = {_NUMBER.sub("{e}", name, count=1) for name in hf}
         if len(patterns) != 1:
             raise Unexplained("weights", f"names of stacked tensors differ in more than a number: {hf[:3]}")
         hf = list(patterns)
-    op = rule.op
-    return replace(rule, ours=ours, hf=tuple(hf), op=op)
+    return replace(rule, ours=ours, hf=tuple(hf))
 
 
 def _parts_joined(rule: Rule) -> Rule | None:

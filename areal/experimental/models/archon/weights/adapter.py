@@ -50,7 +50,7 @@ class StateDictAdapter(BaseStateDictAdapter):
         ignored = tuple(prefix.format(num_layers=args.num_layers) for prefix in self.ignored)
         if args.is_critic:
             # A language model's checkpoint starts a critic: its head is dropped and the score initialised.
-            return WeightMap(rules, shapes, optional=frozenset({"score.weight"}), ignored=(*ignored, "lm_head."))
+            return WeightMap(rules, shapes, optional=frozenset({"score.weight"}), ignored=(*ignored, *_head_names(rules)))
         tied = _tied_names(rules) if args.tie_embeddings else {}
         return WeightMap(rules, shapes, tied=tied, ignored=ignored)
 
@@ -79,6 +79,11 @@ class StateDictAdapter(BaseStateDictAdapter):
 def text_name(hf_name: str) -> str:
     """The name in a text-only checkpoint of a tensor in a multimodal one."""
     return "model." + hf_name.removeprefix(_COMPOSITE_PREFIX) if hf_name.startswith(_COMPOSITE_PREFIX) else hf_name
+
+
+def _head_names(rules: Sequence[Rule]) -> tuple[str, ...]:
+    """Prefixes of the HF names of the language-model head."""
+    return tuple(rule.hf[0].partition("{")[0] for rule in rules if rule.ours[0].startswith("output."))
 
 
 def _tied_names(rules: Sequence[Rule]) -> dict[str, str]:

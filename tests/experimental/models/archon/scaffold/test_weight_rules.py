@@ -22,7 +22,7 @@ def ours_of(*names_and_shapes):
 def test_renamed_tensor_of_each_layer_becomes_one_rule_for_weight_and_bias():
     ours = ours_of(("layers.0.attention.wq.weight", (4, 3)), ("layers.1.attention.wq.weight", (4, 3)))
     hf = {name.replace("layers", LAYERS).replace("attention.wq", "attn.query"): t for name, t in ours.items()}
-    assert infer_rules(ours, hf, LAYERS) == [rename("layers.{i}.attention.wq.{p}", "model.blocks.{i}.attn.query.{p}")]
+    assert infer_rules(ours, hf) == [rename("layers.{i}.attention.wq.{p}", "model.blocks.{i}.attn.query.{p}")]
 
 
 @pytest.mark.parametrize(
@@ -38,7 +38,7 @@ def test_renamed_tensor_of_each_layer_becomes_one_rule_for_weight_and_bias():
 def test_fused_tensor_is_taken_apart_by_the_op_that_made_it(op, shapes):
     ours = ours_of(*((f"part_{n}", shape) for n, shape in enumerate(shapes)))
     hf = {"fused": op.to_hf(list(ours.values()))[0]}
-    (rule,) = infer_rules(ours, hf, LAYERS)
+    (rule,) = infer_rules(ours, hf)
     assert rule == split(tuple(ours), "fused", op)
 
 
@@ -46,7 +46,7 @@ def test_experts_stored_one_by_one_become_a_stack_and_read_back():
     ours = ours_of(("layers.0.moe.experts.w1", (3, 4, 2)), ("layers.0.moe.experts.w2", (3, 2, 4)))
     hf = {f"{LAYERS}.0.mlp.experts.{e}.up.weight": t for e, t in enumerate(ours["layers.0.moe.experts.w1"])}
     hf[f"{LAYERS}.0.mlp.experts.down"] = ours["layers.0.moe.experts.w2"].transpose(1, 2).contiguous()
-    rules = infer_rules(ours, hf, LAYERS)
+    rules = infer_rules(ours, hf)
     assert rename("layers.{i}.moe.experts.w1", "model.blocks.{i}.mlp.experts.{e}.up.weight", Stack()) in rules
     assert rename("layers.{i}.moe.experts.w2", "model.blocks.{i}.mlp.experts.down", Transpose(1, 2)) in rules
     back = WeightMap(rules, {name: tuple(t.shape) for name, t in ours.items()}).from_hf(hf)
@@ -56,4 +56,4 @@ def test_experts_stored_one_by_one_become_a_stack_and_read_back():
 def test_tensor_that_nothing_reads_is_an_error_with_its_name():
     ours = ours_of(("norm.weight", (4,)))
     with pytest.raises(Unexplained, match="extra"):
-        infer_rules(ours, {"norm.weight": ours["norm.weight"], "extra.weight": torch.randn(4)}, LAYERS)
+        infer_rules(ours, {"norm.weight": ours["norm.weight"], "extra.weight": torch.randn(4)})
