@@ -83,7 +83,10 @@ def is_norm_like(call: Call) -> bool:
     """Whether a call may be a normalisation: no matrices, shape kept, and (nearly) blind to the scale of its input."""
     if call.x.shape != call.y.shape or any(p.ndim > 2 for p in call.module.parameters()):
         return False
-    if isinstance(call.module, nn.Linear | nn.Embedding | Conv1D | nn.Dropout | nn.Identity):
+    if isinstance(call.module, nn.Dropout | nn.Identity):
+        return False
+    # A feed-forward that normalises inside is blind to scale too.
+    if any(isinstance(module, nn.Linear | nn.Embedding | Conv1D) for module in call.module.modules()):
         return False
     if len(call.args) + len(call.kwargs) != 1:
         return False

@@ -189,7 +189,9 @@ def find_predicate(terms: Terms, index: Sequence[int], wanted: Sequence[bool]) -
 
 def _of_three(terms: Terms, order: Sequence[int], scope: int, target: int) -> Term | None:
     """p or (q and r), p and (q or r), p and q and r."""
-    masks = {terms.masks[n] & scope: n for n in reversed(order)}  # of equal predicates the simplest
+    masks: dict[int, int] = {}
+    for n in order:  # of equal predicates the simplest
+        masks.setdefault(terms.masks[n] & scope, n)
     for p, n in masks.items():
         is_part = p | target == target and p
         if not is_part and p & target != target:
@@ -235,6 +237,8 @@ def _with_fallback(order: Sequence[Term], index: Sequence[int], wanted: Sequence
         if all(x for x, _ in pairs) or not any(x for x, _ in pairs) or any(x and not _close(x, v) for x, v in pairs):
             continue
         rest = [(n, v) for (n, v), (x, _) in zip(zip(index, wanted), pairs) if not x]
+        if _agree([rest[0][1]] * len(rest), [v for _, v in rest]):
+            return f"({a.code} or {rest[0][1]!r})"
         for b in order:
             if b is not a and _agree([b.values[n] for n, _ in rest], [v for _, v in rest]):
                 return f"({a.code} or {b.code})"
