@@ -7,6 +7,7 @@ from __future__ import annotations
 _HOME = "areal.experimental.models.archon"
 
 FAMILIES: dict[str, str] = {
+    "cohere2": f"{_HOME}.cohere2.spec",
     "deepseek_v2": f"{_HOME}.deepseek_v2.spec",
     "deepseek_v3": f"{_HOME}.deepseek_v3.spec",
     "ernie4_5": f"{_HOME}.ernie4_5.spec",
@@ -18,10 +19,13 @@ FAMILIES: dict[str, str] = {
     "gpt_oss": f"{_HOME}.gpt_oss.spec",
     "granite": f"{_HOME}.granite.spec",
     "llama": f"{_HOME}.llama.spec",
+    "ministral3": f"{_HOME}.ministral3.spec",
     "mistral": f"{_HOME}.mistral.spec",
     "mixtral": f"{_HOME}.mixtral.spec",
+    "nanochat": f"{_HOME}.nanochat.spec",
     "olmo2": f"{_HOME}.olmo2.spec",
     "olmo3": f"{_HOME}.olmo3.spec",
+    "olmoe": f"{_HOME}.olmoe.spec",
     "phi3": f"{_HOME}.phi3.spec",
     "qwen2": f"{_HOME}.qwen2.spec",
     "qwen3": f"{_HOME}.qwen3.spec",
