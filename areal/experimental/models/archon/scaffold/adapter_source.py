@@ -26,6 +26,8 @@ def rule_lines(found: Sequence[Rule], archon: str) -> tuple[list[str], list[str]
     helpers: set[str] = set()
     for name, helper in _helpers():
         offered = {_comparable(rule) for rule in helper()}
+        if name == "deepseek_moe_rules" and not any("expert_bias" in rule.ours[0] for rule in left):
+            continue
         covered = [rule for rule in left if rule in offered]
         clash = [r for r in left if r not in offered and any(set(r.ours) & set(o.ours) for o in offered)]
         needed = len(left) // 2 if name in _WHOLE else 2

@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from areal.experimental.models.archon.weights.adapter import StateDictAdapter
-from areal.experimental.models.archon.weights.rules import Rule, deepseek_moe_rules, llama_rules
+from areal.experimental.models.archon.weights.rules import Rule, llama_rules, moe_rules
 
 
 class OlmoeStateDictAdapter(StateDictAdapter):
@@ -17,5 +17,5 @@ class OlmoeStateDictAdapter(StateDictAdapter):
         """The tensors of `OlmoeForCausalLM`."""
         return (
             *llama_rules(),
-            *deepseek_moe_rules(),
+            *moe_rules(),
         )
