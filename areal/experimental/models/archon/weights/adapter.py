@@ -50,7 +50,9 @@ class StateDictAdapter(BaseStateDictAdapter):
         ignored = tuple(prefix.format(num_layers=args.num_layers) for prefix in self.ignored)
         if args.is_critic:
             # A language model's checkpoint starts a critic: its head is dropped and the score initialised.
-            return WeightMap(rules, shapes, optional=frozenset({"score.weight"}), ignored=(*ignored, *_head_names(rules)))
+            return WeightMap(
+                rules, shapes, optional=frozenset({"score.weight"}), ignored=(*ignored, *_head_names(rules))
+            )
         tied = _tied_names(rules) if args.tie_embeddings else {}
         return WeightMap(rules, shapes, tied=tied, ignored=ignored)
 
