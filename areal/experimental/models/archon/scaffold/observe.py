@@ -182,11 +182,12 @@ class Observer:
         """The direct child of a block that calls attention."""
         attends = [a for a in self.trace.attends if any(a.module is c.module for c in self.trace.under(layer.name))]
         if len(attends) != 1:
-            children = {type(module).__name__ for module in layer.module.children()}
-            raise Unexplained(
-                layer.name,
-                f"calls transformers' attention function {len(attends)} times, expected once (children: {', '.join(sorted(children))})",
-            )
+            children = ", ".join(sorted({type(module).__name__ for module in layer.module.children()}))
+            what = f"calls transformers' attention function {len(attends)} times, expected once (children: {children})"
+            if not attends:
+                what += "; mixers other than softmax attention (state spaces, convolutions, linear attention) and attention "
+                what += "that bypasses this function are not measured"
+            raise Unexplained(layer.name, what)
         path = next(c.name for c in self.trace.calls if c.module is attends[0].module)
         child = ".".join(path.split(".")[: layer.name.count(".") + 2])
         return self.trace.calls_of(child)[0], attends[0]

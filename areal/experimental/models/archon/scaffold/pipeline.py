@@ -25,7 +25,7 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_N
 from areal.experimental.models.archon.model_args import AttentionArgs
 from areal.experimental.models.archon.proof.case import Case
 from areal.experimental.models.archon.scaffold.findings import Ambiguous, Refused, Unexplained
-from areal.experimental.models.archon.scaffold.hf_model import build, random_tokens, trace
+from areal.experimental.models.archon.scaffold.hf_model import PROBE, build, random_tokens, trace
 from areal.experimental.models.archon.scaffold.relate import Family, relate
 from areal.experimental.models.archon.scaffold.rope_study import study_ropes
 from areal.experimental.models.archon.scaffold.sensitivity import Sample, Study, fields_of
@@ -209,6 +209,8 @@ def _tiny(config_class: type[PreTrainedConfig]) -> PreTrainedConfig:
     try:
         return find_tiny(config_class, works, {})
     except BUILD_ERRORS as error:
+        if error.args == (PROBE,):
+            raise Refused("its attention does not go through transformers' attention functions") from error
         message = str(error).strip().splitlines()
         raise Refused(
             f"no tiny model of it could be built: {type(error).__name__}: {message[-1] if message else ''}"
