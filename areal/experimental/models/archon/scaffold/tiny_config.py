@@ -28,6 +28,7 @@ BUILD_ERRORS = (
     AssertionError,
     ImportError,
     OverflowError,
+    NameError,
     StrictDataclassError,
 )
 """What HF configs and models raise when sizes do not fit together."""
