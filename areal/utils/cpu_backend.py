@@ -59,7 +59,7 @@ def choose_cpu_matmul(shapes: Sequence[MatmulShape], override: str | None = None
     wanted = override or os.environ.get(ENV_OVERRIDE, "auto")
     if wanted not in ("mkl", "onednn", "auto"):
         raise ConfigError(f"expected mkl, onednn or auto as the CPU matmul backend, got {wanted!r}; fix {ENV_OVERRIDE}")
-    if wanted == "onednn" and not _is_accurate():
+    if wanted == "onednn" and not is_onednn_accurate():
         raise ConfigError(
             f"expected float32 accuracy of oneDNN, but on this CPU it rounds products to bfloat16; set {ENV_OVERRIDE}=mkl"
         )
@@ -67,7 +67,7 @@ def choose_cpu_matmul(shapes: Sequence[MatmulShape], override: str | None = None
         choice = BackendChoice("mkl" if wanted == "mkl" else "onednn", "as told")
     elif torch.are_deterministic_algorithms_enabled():
         choice = BackendChoice("mkl", "deterministic mode takes the default")
-    elif not torch.backends.mkldnn.is_available() or not _is_accurate():
+    elif not torch.backends.mkldnn.is_available() or not is_onednn_accurate():
         choice = BackendChoice("mkl", "oneDNN is missing or rounds to bfloat16 on this CPU")
     else:
         choice = _measure(shapes)
@@ -95,7 +95,7 @@ def set_cpu_matmul(backend: MatmulBackend) -> None:
     torch.backends.mkldnn.matmul.fp32_precision = _PRECISION[backend]
 
 
-def _is_accurate(size: int = 256) -> bool:
+def is_onednn_accurate(size: int = 256) -> bool:
     """Whether oneDNN keeps float32 accuracy here, against float64."""
     generator = torch.Generator().manual_seed(0)
     a, b = (torch.randn(size, size, generator=generator, dtype=torch.float64) for _ in range(2))

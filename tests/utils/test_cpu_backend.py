@@ -37,13 +37,13 @@ def test_measure_takes_the_clearly_faster_backend(mkl_s: float, onednn_s: float,
 
 
 def test_choose_cpu_matmul_backend_that_rounds_is_never_taken(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(cpu_backend, "_is_accurate", lambda: False)
+    monkeypatch.setattr(cpu_backend, "is_onednn_accurate", lambda: False)
     assert choose_cpu_matmul(SHAPES).backend == "mkl"
     with pytest.raises(ConfigError, match="rounds products to bfloat16"):
         choose_cpu_matmul(SHAPES, override="onednn")
 
 
-def test_is_accurate_rounding_to_bfloat16_is_noticed(monkeypatch: pytest.MonkeyPatch):
+def testis_onednn_accurate_rounding_to_bfloat16_is_noticed(monkeypatch: pytest.MonkeyPatch):
     matmul = torch.Tensor.__matmul__
 
     def rounding(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
@@ -52,7 +52,7 @@ def test_is_accurate_rounding_to_bfloat16_is_noticed(monkeypatch: pytest.MonkeyP
         return matmul(a.bfloat16().float(), b.bfloat16().float())
 
     monkeypatch.setattr(torch.Tensor, "__matmul__", rounding)
-    assert not cpu_backend._is_accurate()
+    assert not cpu_backend.is_onednn_accurate()
 
 
 def test_choose_cpu_matmul_env_override_is_obeyed_without_timing(monkeypatch: pytest.MonkeyPatch):
