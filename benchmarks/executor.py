@@ -27,6 +27,7 @@ from areal.api.cli_args import GenerationHyperparameters, InferenceEngineConfig
 from areal.api.io_struct import ModelRequest, ModelResponse
 from areal.api.workflow_api import RolloutWorkflow
 from areal.infra.workflow_executor import WorkflowExecutor
+from areal.utils.heap import frozen_heap
 from areal.workflow.rlvr import build_trajectory
 
 PROMPT, OUTPUT = list(range(8)), list(range(48))
@@ -141,6 +142,11 @@ def main() -> None:
     episodes = int(sys.argv[1]) if len(sys.argv) > 1 else 32_000
     torch.set_num_threads(1)
     np.random.seed(0)
+    with frozen_heap():  # as in the step loop of the trainers
+        rows(episodes)
+
+
+def rows(episodes: int) -> None:
     rng = random.Random(0)
     for mode in ("prepare_batch", "submit_wait", "rollout_batch"):
         measure("instant engine", lambda: 0.0, 256, episodes, mode)

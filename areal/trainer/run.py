@@ -24,6 +24,7 @@ from areal.utils import perf_tracer, stat_keys, stats_tracker
 from areal.utils.dataloader import SampleLoader
 from areal.utils.evaluator import Evaluator
 from areal.utils.fs import hold_lock
+from areal.utils.heap import frozen_heap
 from areal.utils.logging import getLogger, setup_file_logging
 from areal.utils.process import rss_bytes
 from areal.utils.progress import ProgressReporter, closing_lines
@@ -133,7 +134,7 @@ class TrainingRun:
         """The steps still to do, with the progress bar around them."""
         per_epoch = self.ft_spec.steps_per_epoch
         self._step_started_s = time.perf_counter()
-        with self.progress:
+        with self.progress, frozen_heap():
             for global_step in range(self.start_step, self.total_steps):
                 with perf_tracer.trace_scope("step", "instr", args={"step": global_step}):
                     yield StepInfo(global_step // per_epoch, global_step % per_epoch, global_step, per_epoch)
