@@ -69,14 +69,15 @@ class SequentialModel(ABC):
     def forward_backward(self, objective: Objective) -> Tensor:
         """See `PackedModel`."""
         total = torch.zeros((), dtype=torch.float64, device=self.device)
-        last = len(objective.micro_batches) - 1
-        for position, (mb, weight) in enumerate(zip(objective.micro_batches, objective.weights.tolist(), strict=True)):
-            if weight == 0.0 and not self.must_run_in_step():
-                continue
+        micro_batches, weights = objective.micro_batches, objective.weights.tolist()
+        running = [i for i in range(len(weights)) if weights[i] != 0.0 or self.must_run_in_step()]
+        # All before the first forward: the lengths of sequences come from the device, which would have to finish what it does.
+        inputs = {i: self.inputs_of(micro_batches.mbs[i], micro_batches.is_dummy(i)) for i in running}
+        for position in running:
+            mb, weight = micro_batches.mbs[position], weights[position]
             if torch.is_grad_enabled():
-                self.set_gradient_sync(position == last)
-            is_dummy = objective.micro_batches.is_dummy(position)
-            outputs = self.outputs_of(mb, objective.temperature, with_entropy=True, is_dummy=is_dummy)
+                self.set_gradient_sync(position == running[-1])
+            outputs = self.outputs_of(inputs[position], len(mb["input_ids"]), objective.temperature, with_entropy=True)
             if weight == 0.0:
                 scaled = outputs[0].sum() * 0.0
             else:
@@ -91,22 +92,25 @@ class SequentialModel(ABC):
         outputs = []
         for position, mb in enumerate(micro_batches):
             if not micro_batches.is_dummy(position) or self.must_run_in_step():
-                outputs.append(self.outputs_of(mb, temperature, with_entropy=False)[0].cpu())
+                inputs = self.inputs_of(mb, is_dummy=False)
+                outputs.append(self.outputs_of(inputs, len(mb["input_ids"]), temperature, with_entropy=False)[0].cpu())
         return outputs[: len(micro_batches) - micro_batches.num_dummies]
 
+    def inputs_of(self, micro_batch: dict[str, Any], is_dummy: bool) -> PackedInputs:
+        """The packed inputs of a micro-batch, with rows that sequences share where model and lengths allow it."""
+        # Long sequences go through kernels that want their rows side by side.
+        is_short = micro_batch["max_seqlen"] <= MAX_DENSE_LENGTH
+        return self.pack(micro_batch, is_short and not self.is_critic and self.shares_prefixes, is_dummy)
+
     def outputs_of(
-        self, micro_batch: dict[str, Any], temperature: float, with_entropy: bool, is_dummy: bool = False
+        self, inputs: PackedInputs, num_tokens: int, temperature: float, with_entropy: bool
     ) -> tuple[Tensor, ...]:
         """What a loss gets before the micro-batch: log-probs (and entropies if asked for) `[T]`, or a critic's values.
 
-        Prediction aligned; the log-prob at the last token of each sequence is 0.
+        Prediction aligned; the log-prob at the last token of each sequence is 0. `num_tokens` is T: `pack` may have added some.
         """
-        num_tokens = len(micro_batch["input_ids"])  # `pack` may have added some
         if self.is_critic:
-            return (self.values(self.pack(micro_batch, False, is_dummy))[:num_tokens],)
-        # Long sequences go through kernels that want their rows side by side.
-        share_prefixes = self.shares_prefixes and micro_batch["max_seqlen"] <= MAX_DENSE_LENGTH
-        inputs = self.pack(micro_batch, share_prefixes, is_dummy)
+            return (self.values(inputs)[:num_tokens],)
         logprobs, entropy = self.logprobs(inputs, temperature, with_entropy)
         logprobs = inputs.per_token(logprobs).masked_fill(~inputs.has_label, 0.0)[:num_tokens]
         return (logprobs,) if entropy is None else (logprobs, inputs.per_token(entropy)[:num_tokens])
