@@ -138,6 +138,7 @@ def _parallel_decoder(
         fp8_config=_fp8(archon.fp8_config),
     )
     module.to_empty(device="cpu" if offloads else topology.device)
+    module.init_buffers(topology.device)
     return module
 
 

@@ -15,6 +15,7 @@ __getattr__, __dir__, __all__ = attach(
     __name__,
     {
         "ArchonModel": f"{_HOME}.model",
+        "BaseArchonModel": f"{_HOME}.base",
         "BaseModelArgs": f"{_HOME}.base",
         "BaseStateDictAdapter": f"{_HOME}.base",
         "DecoderArgs": f"{_HOME}.model_args",

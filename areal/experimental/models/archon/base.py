@@ -3,7 +3,7 @@
 """The contracts of an Archon model: its arguments, its module, and the adapter between its tensors and HF's.
 
 `model_spec` binds one of each to the HF `model_type`s it serves. Everything else (engine, server, checkpoints, scaffolder)
-sees models through these three classes.
+sees models through these classes.
 """
 
 from __future__ import annotations
@@ -12,9 +12,12 @@ from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+from torch import nn
+
 from areal.utils.errors import ConfigError
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
     from transformers import PreTrainedConfig
 
@@ -42,6 +45,32 @@ class BaseModelArgs(ABC):
     @abstractmethod
     def from_hf_config(cls, hf_config: PreTrainedConfig, is_critic: bool = False) -> Self:
         """Arguments of an HF config; `UnsupportedConfig` naming the first field whose value is not computed."""
+
+
+class BaseArchonModel(nn.Module, ABC):
+    """A causal decoder over packed sequences, whole or one pipeline stage; `layers` is keyed by the global layer index.
+
+    Built on the meta device; then parameters get memory (`to_empty`) and weights, buffers their device (`init_buffers`).
+    """
+
+    @abstractmethod
+    def forward(
+        self,
+        tokens: Tensor,
+        positions: Tensor,
+        cu_seqlens: Tensor,
+        max_seqlen: int | Tensor,
+        tree_attn_meta: Any | None = None,
+    ) -> Tensor:
+        """Logits, values or, on an inner stage, hidden states `[1, N, ...]` of tokens (or hidden states) `[1, N, ...]`."""
+
+    @abstractmethod
+    def init_weights(self) -> None:
+        """Random weights in place of whatever the parameters hold."""
+
+    @abstractmethod
+    def init_buffers(self, buffer_device: torch.device) -> None:
+        """Put the buffers where the model computes, which is not where offloaded parameters are."""
 
 
 class BaseStateDictAdapter(ABC):

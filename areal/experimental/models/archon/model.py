@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from areal.experimental.models.archon.base import BaseArchonModel
 from areal.experimental.models.archon.contexts.packed import PackedContext
 from areal.experimental.models.archon.contexts.protocol import MixingContext, TokenInfo
 from areal.experimental.models.archon.model_args import DecoderArgs
@@ -43,7 +44,7 @@ class ModelPart:
         return cls(0, args.num_layers, True, True)
 
 
-class ArchonModel(nn.Module):
+class ArchonModel(BaseArchonModel):
     """A causal decoder described by `DecoderArgs`. `layers` is keyed by the global layer index, on every stage.
 
     `tok_embeddings`, `norm`, `output` (language model) and `score` (critic) are None where the part or the kind of model
@@ -163,6 +164,12 @@ class ArchonModel(nn.Module):
                         nn.init.zeros_(module.bias)
                 elif module is not self and "init_weights" in type(module).__dict__:
                     module.init_weights()
+
+    def init_buffers(self, buffer_device: torch.device) -> None:
+        """Move all buffers. Those that no checkpoint holds have their values from the start, also on the meta device."""
+        for module in self.modules():
+            for name, buffer in module.named_buffers(recurse=False):
+                module._buffers[name] = buffer.to(buffer_device)
 
     def fuse(self) -> None:
         """Fuse projections that read the same input: faster decoding, no training afterwards."""

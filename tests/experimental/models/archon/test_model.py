@@ -95,3 +95,19 @@ def test_initial_weights_leave_no_parameter_as_it_was() -> None:
     decoder.init_weights()
 
     assert all(param.isfinite().all() for param in decoder.parameters())
+
+
+def test_init_buffers_moves_buffers_and_leaves_parameters_where_they_are() -> None:
+    experts = {
+        "first_k_dense_replace": 1,
+        "n_routed_experts": 4,
+        "num_experts_per_tok": 2,
+        "n_group": 1,
+        "topk_group": 1,
+    }
+    decoder = archon_of(tiny_model("deepseek_v3", num_key_value_heads=4, **experts))
+    decoder.init_buffers(torch.device("meta"))
+    buffers = dict(decoder.named_buffers())
+    assert {"ropes.default.signed_freq", "layers.1.moe.router.expert_bias"} <= buffers.keys()
+    assert {buffer.device.type for buffer in buffers.values()} == {"meta"}
+    assert {param.device.type for param in decoder.parameters()} == {"cpu"}
