@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 MAX_HEAD_DIM = 256
 """Largest head of the flash kernels."""
+HEAD_DIM_STEP = 8
+"""Head widths that the flash kernels read: multiples of 16 bytes of a 16-bit float."""
 
 
 def varlen_attention(
@@ -31,7 +33,8 @@ def varlen_attention(
     from torch.nn.attention.varlen import varlen_attn
 
     width = v_NKW.shape[-1]
-    q, k, v = (_widened(x, max(width, q_NHD.shape[-1])).contiguous() for x in (q_NHD, k_NKD, v_NKW))
+    common = -(-max(width, q_NHD.shape[-1]) // HEAD_DIM_STEP) * HEAD_DIM_STEP
+    q, k, v = (_widened(x, common).contiguous() for x in (q_NHD, k_NKD, v_NKW))
     window = (-1 if score.window is None else score.window - 1, 0)
     if sinks_H is not None:
         out = _SinkAttention.apply(q, k, v, sinks_H, packing.cu_seqlens, packing.max_seqlen, score.scale, window)

@@ -40,6 +40,8 @@ SAVED_OPS = (
     torch.ops._c10d_functional.reduce_scatter_tensor.default,
     torch.ops._c10d_functional.all_to_all_single.default,
 )
+# The same, of operators that exist once a module that CPU runs never import has registered them: known by name.
+SAVED_NAMES = frozenset({"torch_attn._varlen_attn.default"})
 _ONE_BACKWARD = "_one_backward"
 _PRODUCTS = (aten.mm.default, aten.addmm.default)
 
@@ -148,6 +150,7 @@ def _op_policy(forced_shapes: frozenset[tuple[int, ...]]) -> Callable[..., Check
             num_products[context.is_recompute] += 1
             if num_products[context.is_recompute] % 2 == 0:
                 return CheckpointPolicy.PREFER_RECOMPUTE
-        return CheckpointPolicy.MUST_SAVE if op in SAVED_OPS else CheckpointPolicy.PREFER_RECOMPUTE
+        is_saved = op in SAVED_OPS or str(op) in SAVED_NAMES
+        return CheckpointPolicy.MUST_SAVE if is_saved else CheckpointPolicy.PREFER_RECOMPUTE
 
     return policy

@@ -146,3 +146,19 @@ def test_with_sinks_and_flash_backward_rule_matches_masked_reference() -> None:
     dq, dsinks_expected = torch.autograd.grad(expected, (inputs[0], sinks), grad)
     torch.testing.assert_close(torch.einsum("hnm,mhd->nhd", dscores, k_heads), dq, rtol=1e-5, atol=1e-6)
     torch.testing.assert_close(dsinks, dsinks_expected, rtol=1e-5, atol=1e-6)
+
+
+def test_varlen_attention_gives_flash_equal_head_widths_that_it_reads(monkeypatch: pytest.MonkeyPatch) -> None:
+    from torch.nn.attention import varlen
+
+    widths = []
+
+    def flash(q: Tensor, k: Tensor, v: Tensor, *boundaries: object, **options: object) -> Tensor:
+        widths.append((q.shape[-1], k.shape[-1], v.shape[-1]))
+        return q
+
+    monkeypatch.setattr(varlen, "varlen_attn", flash)
+    q, k, v = torch.randn(5, 4, 12), torch.randn(5, 2, 12), torch.randn(5, 2, 9)
+    out = varlen_attention(q, k, v, _packing((3, 2)), ScoreArgs(scale=0.3), None)
+    assert widths == [(16, 16, 16)]
+    assert torch.equal(out, q[..., :9])

@@ -5,13 +5,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
+from torch.utils.checkpoint import CheckpointPolicy
 
 from areal.experimental.models.archon.moe.moe import moe_layers
+from areal.experimental.models.archon.parallel import activation
 from areal.experimental.models.archon.parallel.activation import (
     ActivationCheckpointConfig,
     apply_activation_checkpointing,
@@ -131,3 +134,13 @@ def test_step_of_checkpointed_parallel_blocks_equals_that_of_one_process(config:
     expected = reference_step(MOE, [make_batch(0), make_batch(1)])
     for result in run_ranks(parallel_step, 4, MOE, {"dp_shard": 2, "tp": 2, "ep": 2}, {"ac_config": config}):
         assert_same_step(result, expected)
+
+
+def test_selective_checkpointing_keeps_what_flash_attention_computed() -> None:
+    import torch.nn.attention.varlen  # registers the operator
+
+    flash = torch.ops.torch_attn._varlen_attn.default
+    context = SimpleNamespace(is_recompute=False)
+    policy = activation._op_policy(frozenset())
+    assert policy(context, flash) is CheckpointPolicy.MUST_SAVE
+    assert policy(context, torch.ops.aten.mul.Tensor) is CheckpointPolicy.PREFER_RECOMPUTE
