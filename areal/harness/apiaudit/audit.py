@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from areal.harness.apiaudit.checks.pairs import pair_problems
+from areal.harness.apiaudit.checks.pairs import changed_kinds, pair_problems
 from areal.harness.apiaudit.checks.usages import Checker
 from areal.harness.apiaudit.checks.verdict import BREAKING, NOTE, WARNING, Problem, Verdict
 from areal.harness.apiaudit.usage import Kind, Usage
@@ -90,6 +90,10 @@ def audit(
 
 
 def _judge(usage: Usage, old: Verdict | None, new: Verdict, target: Checker, base: Checker | None) -> list[_Group]:
+    if old is not None and base is not None and not new.problems and not old.problems:
+        changed = [_Group(BREAK, problem, old, new) for problem in changed_kinds(usage, base, target)]
+        if changed:
+            return [_guarded(usage, group) for group in changed]
     if new.undecided:
         lost = old is not None and old.is_fine and new.dynamic and bool(old.path) and not usage.guarded
         if not lost or old is None or usage.kind is Kind.OVERRIDE:

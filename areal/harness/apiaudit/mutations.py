@@ -19,11 +19,20 @@ from areal.harness.apiaudit.checks.usages import Checker
 from areal.harness.apiaudit.library.resolver import Library
 from areal.harness.apiaudit.library.sources import Sources
 from areal.harness.apiaudit.library.symbols import Symbol, What
+from areal.harness.apiaudit.rewrites import (
+    PLACE,
+    Callee,
+    Function,
+    class_rewrites,
+    cut,
+    export_rewrites,
+    function_rewrites,
+    parameter_rewrites,
+    reexport_rewrites,
+)
 from areal.harness.apiaudit.usage import Kind, Usage
 
-_PLACE = "moved_by_mutation"
 _SWALLOWED = " into **kwargs"
-Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 
 @dataclass(frozen=True)
@@ -156,17 +165,31 @@ def mutations_of(library: Library, symbol: Symbol, usages: tuple[Usage, ...]) ->
     inherited = is_member and _inherited_twice(library, symbol)
     if not inherited:
         yield Mutation("B5m remove method" if is_member else "B5 remove", symbol.path, {symbol.module: cut(text, node)})
-    if not is_member:
+    if not is_member and node in sources.tree(symbol.module).body:
         package = symbol.module if sources.is_package(symbol.module) else symbol.module.rpartition(".")[0]
-        moved = f"{package}.{_PLACE}"
+        moved = f"{package}.{PLACE}"
         body = {moved: text.replace("__all__", "_all")}  # all that it needs is around it; nothing is exported
         yield Mutation("B4 move", symbol.path, {symbol.module: cut(text, node), **body})
         again = cut(text, node, f"from {moved} import {node.name}")
         yield Mutation("C3 move with re-export", symbol.path, {symbol.module: again, **body})
+        rewrites = [*export_rewrites(library, symbol, node), *reexport_rewrites(library, symbol, usages)]
+        yield from (Mutation(kind, symbol.path, overlay) for kind, overlay in rewrites)
+    yield from _kind_mutations(text, symbol, usages, inherited)
     callee = _callee(library, symbol)
     calls = [usage for usage in usages if usage.kind is Kind.CALL and not usage.open_call]
     if callee is not None and calls:
         yield from _signature_mutations(sources, symbol.path, callee, calls)
+
+
+def _kind_mutations(text: str, symbol: Symbol, usages: tuple[Usage, ...], inherited: bool) -> Iterator[Mutation]:
+    calls = [usage for usage in usages if usage.kind is Kind.CALL]
+    if isinstance(symbol.node, ast.ClassDef):
+        made = class_rewrites(text, symbol, symbol.node, usages)
+    elif isinstance(symbol.node, Function) and calls and not inherited:
+        made = function_rewrites(text, symbol, symbol.node, calls)
+    else:
+        return
+    yield from (Mutation(kind, symbol.path, overlay) for kind, overlay in made)
 
 
 def _inherited_twice(library: Library, symbol: Symbol) -> bool:
@@ -179,24 +202,25 @@ def _inherited_twice(library: Library, symbol: Symbol) -> bool:
     return len(defining) > 1 or any(base.what is What.EXTERNAL for base in library.classes.order(owner))
 
 
-@dataclass(frozen=True)
-class _Callee:
-    module: str
-    node: Function
-
-
-def _callee(library: Library, symbol: Symbol) -> _Callee | None:
+def _callee(library: Library, symbol: Symbol) -> Callee | None:
     """The function whose parameters a call of the symbol binds."""
     if isinstance(symbol.node, Function):
-        return _Callee(symbol.module, symbol.node)
+        num_receivers = 0 if symbol.owner is None or _is_static(symbol.node) else 1
+        if num_receivers and not symbol.bound:
+            return None  # called on the class with an instance of ours
+        return Callee(symbol.module, symbol.node, num_receivers)
     for base in library.classes.order(symbol):
         for statement in library.classes.own_statements(base, "__init__"):
             inside = base.module.split(".")[0] in library.sources.tops
-            return _Callee(base.module, statement) if inside and isinstance(statement, Function) else None
+            return Callee(base.module, statement, 1) if inside and isinstance(statement, Function) else None
     return None
 
 
-def _signature_mutations(sources: Sources, path: str, callee: _Callee, calls: list[Usage]) -> Iterator[Mutation]:
+def _is_static(node: Function) -> bool:
+    return any(ast.unparse(decorator) == "staticmethod" for decorator in node.decorator_list)
+
+
+def _signature_mutations(sources: Sources, path: str, callee: Callee, calls: list[Usage]) -> Iterator[Mutation]:
     text = sources.text(callee.module)
     node = callee.node
     named = {argument.arg for argument in (*node.args.args, *node.args.kwonlyargs)}
@@ -218,6 +242,8 @@ def _signature_mutations(sources: Sources, path: str, callee: _Callee, calls: li
     free = [argument.arg for argument in node.args.kwonlyargs if argument.arg not in used]
     if free and all(default is not None for default in node.args.kw_defaults):
         yield Mutation("C2 rename unused optional", path, mutated(lambda a: _rename(a, free[0])))
+    for kind, overlay in parameter_rewrites(text, callee, calls):
+        yield Mutation(kind, path, overlay)
     arity = max((usage.unpacks or 0 for usage in calls), default=0)
     returns = "" if node.returns is None else ast.unparse(node.returns)
     if arity and returns.lower().startswith("tuple[") and "..." not in returns:
@@ -249,12 +275,3 @@ def _remove(arguments: ast.arguments, name: str) -> None:
 def _add(arguments: ast.arguments, *, required: bool) -> None:
     arguments.kwonlyargs.append(ast.arg("added_by_mutation"))
     arguments.kw_defaults.append(None if required else ast.Constant(None))
-
-
-def cut(text: str, node: Function | ast.ClassDef, instead: str = "pass") -> str:
-    """The text with a definition replaced."""
-    lines = text.split("\n")
-    first = min([node.lineno, *(decorator.lineno for decorator in node.decorator_list)])
-    indent = " " * node.col_offset
-    lines[first - 1 : node.end_lineno] = [indent + line for line in instead.split("\n")]
-    return "\n".join(lines)

@@ -23,6 +23,7 @@ class Kind(str, enum.Enum):
     PATCH = "patch"
     OVERRIDE = "override"
     SUBCLASS = "subclass"
+    TYPE = "type"
     STRING = "string"
     GUARD = "guard"
     ROUTE = "route"
@@ -92,7 +93,9 @@ class Usage:
         keywords: names passed by keyword, or the fields of a request.
         open_call: `*args` or `**kwargs` of unknown content are passed too, so required parameters cannot be judged.
         unpacks: number of targets that the result is unpacked into.
-        strings: `(keyword, value)` of keyword arguments that are string literals.
+        context: `__enter__` or `__aenter__` when the result is what a `with` enters.
+        defines: for a subclass of ours that is no abstract class itself, the names its body binds.
+        strings: `(keyword, value)` of arguments that are string literals; the keyword of a positional one is its index.
         guarded: inside `try ... except ImportError` or behind an availability test: it may fail without harm.
         tests: version tests that all hold where this usage is executed.
     """
@@ -107,6 +110,8 @@ class Usage:
     open_call: bool = False
     awaited: bool = False
     unpacks: int | None = None
+    context: str = ""
+    defines: tuple[str, ...] = ()
     strings: tuple[tuple[str, str], ...] = ()
     shape: CallableShape | None = None
     guarded: bool = False
@@ -132,6 +137,8 @@ class Usage:
             self.open_call,
             self.awaited,
             self.unpacks,
+            self.context,
+            self.defines,
             self.strings,
             self.shape,
             self.guarded,

@@ -11,21 +11,28 @@ from dataclasses import dataclass
 
 from areal.harness.apiaudit.checks.swallowed import reads_keyword
 from areal.harness.apiaudit.checks.verdict import NOTE, WARNING, Problem, Verdict
+from areal.harness.apiaudit.library.fields import generated_signature
 from areal.harness.apiaudit.library.resolver import Library
 from areal.harness.apiaudit.library.signatures import (
     KWARGS,
     NAMED,
     VARARGS,
     NoSignature,
-    Parameter,
     Signature,
     signatures_of,
 )
 from areal.harness.apiaudit.library.symbols import Symbol, What
+from areal.harness.apiaudit.library.values import result_of
 from areal.harness.apiaudit.usage import Usage
 
 _TUPLE = re.compile(r"(?:typing\.)?[Tt]uple\[(.*)\]", re.DOTALL)
-_LITERAL = re.compile(r"(?:typing\.)?Literal\[(.*)\]", re.DOTALL)
+_LITERAL = re.compile(r"(?:typing\.)?Literal\[([^\[\]]*)\]", re.DOTALL)
+_NONE = re.compile(r"\s*\|\s*None|None\s*\|\s*")
+_OPTIONAL = re.compile(r"(?:typing\.)?Optional\[(.*)\]", re.DOTALL)
+
+
+_SINGLE = ("int", "float", "bool", "None")
+"""Annotations of results that cannot be unpacked."""
 
 
 @dataclass(frozen=True)
@@ -82,13 +89,14 @@ def _bind(usage: Usage, library: Library, signature: Signature, accepts: frozens
         problems.append(
             Problem(code="TOO_MANY_POSITIONAL", key=str(usage.num_positional), message=message, signature=shown)
         )
+    problems += _twice(usage, signature)
     for keyword in usage.keywords:
         if signature.get(keyword) is None and keyword not in accepts:
             _judge_keyword(usage, library, signature, keyword, problems, doubts)
     if not usage.open_call:
         problems += _missing_required(usage, signature)
-    problems += _literals(usage, signature)
-    problems += _result(usage, signature)
+    problems += _literals(usage, library, signature)
+    problems += _result(usage, library, signature)
     return _Bound(problems, doubts)
 
 
@@ -150,19 +158,44 @@ def _missing_required(usage: Usage, signature: Signature) -> list[Problem]:
     ]
 
 
-def _literals(usage: Usage, signature: Signature) -> list[Problem]:
+def _twice(usage: Usage, signature: Signature) -> list[Problem]:
+    filled = {p.name for p in signature.positional[: usage.num_positional] if p.kind in NAMED}
+    return [
+        Problem(
+            code="PARAM_TWICE",
+            key=keyword,
+            message=f"{usage.symbol}({keyword}=): our positional arguments fill {keyword!r} already",
+            signature=str(signature),
+        )
+        for keyword in usage.keywords
+        if keyword in filled
+    ]
+
+
+def _literals(usage: Usage, library: Library, signature: Signature) -> list[Problem]:
     problems = []
     for keyword, value in usage.strings:
-        parameter = signature.get(keyword)
-        allowed = None if parameter is None else _allowed_strings(parameter)
+        if keyword.isdigit():
+            parameter = next(iter(signature.positional[int(keyword) : int(keyword) + 1]), None)
+        else:
+            parameter = signature.get(keyword)
+        allowed = None if parameter is None else _allowed_strings(library, signature, parameter.annotation or "")
         if allowed is not None and value not in allowed:
             message = f"{usage.symbol}({keyword}={value!r}): allowed are {', '.join(sorted(allowed))}"
             problems.append(Problem(code="LITERAL_REMOVED", key=f"{keyword}={value}", message=message))
     return problems
 
 
-def _allowed_strings(parameter: Parameter) -> set[str] | None:
-    match = _LITERAL.fullmatch((parameter.annotation or "").strip())
+def _allowed_strings(library: Library, signature: Signature, annotation: str) -> set[str] | None:
+    """The strings of a `Literal`, or of an alias of one in the module of the function; None for any other annotation."""
+    text = _NONE.sub("", annotation.strip())
+    optional = _OPTIONAL.fullmatch(text)
+    text = optional.group(1) if optional else text
+    if text.isidentifier() and signature.function is not None:
+        alias = library.in_module(signature.function.module, text).node
+        value = alias.value if isinstance(alias, ast.Assign | ast.AnnAssign) else None
+        text = ast.unparse(value) if isinstance(value, ast.Subscript) else ""
+    match = _LITERAL.fullmatch(text)
     if match is None:
         return None
     try:
@@ -172,7 +205,7 @@ def _allowed_strings(parameter: Parameter) -> set[str] | None:
     return {value for value in values if isinstance(value, str)}
 
 
-def _result(usage: Usage, signature: Signature) -> list[Problem]:
+def _result(usage: Usage, library: Library, signature: Signature) -> list[Problem]:
     problems = []
     if (
         usage.unpacks is not None
@@ -180,6 +213,7 @@ def _result(usage: Usage, signature: Signature) -> list[Problem]:
         and not signature.function.path.endswith("__init__")
     ):
         arity = return_arity(signature.function.node)
+        arity = _named_tuple_arity(library, signature.function) if arity is None else arity
         if arity is not None and arity != usage.unpacks:
             message = f"{usage.symbol}() gives {arity} values, we unpack {usage.unpacks}"
             problems.append(Problem(code="RETURN_ARITY", key=str(arity), message=message))
@@ -189,12 +223,25 @@ def _result(usage: Usage, signature: Signature) -> list[Problem]:
     return problems
 
 
+def _named_tuple_arity(library: Library, function: Symbol) -> int | None:
+    made = result_of(library, function)
+    if made.what is not What.INSTANCE:
+        return None
+    order = library.classes.order(made)
+    if not any(base.what is What.EXTERNAL and base.path.endswith("NamedTuple") for base in order):
+        return None
+    fields = generated_signature(library, made, order)
+    return len(fields.parameters) if isinstance(fields, Signature) else None
+
+
 def return_arity(node: ast.AST | None) -> int | None:
     """The number of values a function returns, by its annotation or when all its returns are tuples of one length."""
     if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
         return None
     if node.returns is not None:
         text = node.returns.value if isinstance(node.returns, ast.Constant) else ast.unparse(node.returns)
+        if str(text).strip() in _SINGLE:
+            return 1
         match = _TUPLE.fullmatch(str(text).strip())
         if match is None or "..." in match.group(1):
             return None

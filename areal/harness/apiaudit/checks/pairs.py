@@ -1,13 +1,14 @@
 # Copyright 2026 The areal authors
 # SPDX-License-Identifier: Apache-2.0
-"""What only the comparison of two releases shows: changed defaults, reordered parameters, dead version tests."""
+"""What only the comparison of two releases shows: changed kinds and defaults, reordered parameters, dead version tests."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
+from areal.harness.apiaudit.checks.kinds import kind_pairs
 from areal.harness.apiaudit.checks.usages import Checker
-from areal.harness.apiaudit.checks.verdict import NOTE, WARNING, Problem
+from areal.harness.apiaudit.checks.verdict import BREAKING, NOTE, WARNING, Problem
 from areal.harness.apiaudit.library.signatures import KWARGS, Signature, signature_of
 from areal.harness.apiaudit.usage import Kind, Usage
 
@@ -24,6 +25,13 @@ def pair_problems(usage: Usage, base: Checker, target: Checker) -> Iterator[tupl
         yield from _defaults(usage, before, after)
         yield from _order(usage, before, after)
         yield from _now_swallowed(usage, before, after, target)
+
+
+def changed_kinds(usage: Usage, base: Checker, target: Checker) -> Iterator[Problem]:
+    """Breaks by what the name is now, also where its parameters cannot be judged any more."""
+    before, after = base.library.resolve(usage.symbol), target.library.resolve(usage.symbol)
+    if before.is_found and after.is_found:
+        yield from kind_pairs(usage, before, after, base.library, target.library)
 
 
 def _dead_guard(usage: Usage, base: Checker, target: Checker) -> Iterator[tuple[str, Problem]]:
@@ -63,9 +71,11 @@ def _order(usage: Usage, before: Signature, after: Signature) -> Iterator[tuple[
     for index, old in enumerate(before.positional[: usage.num_positional]):
         if index < len(names) and names[index] != old.name and old.name in names:
             message = f"{usage.symbol}(): our argument {index + 1} filled {old.name!r} and now fills {names[index]!r}"
+            status = "BREAK" if after.function is not None else "NOTE"  # the order of fields is no promise of a class
+            severity = BREAKING if after.function is not None else NOTE
             yield (
-                "NOTE",
-                Problem(code="PARAM_REORDERED", key=old.name, message=message, severity=NOTE, signature=str(after)),
+                status,
+                Problem(code="PARAM_REORDERED", key=old.name, message=message, severity=severity, signature=str(after)),
             )
 
 

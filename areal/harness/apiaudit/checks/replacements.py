@@ -10,12 +10,14 @@ import re
 from areal.harness.apiaudit.checks.verdict import Problem, Verdict
 from areal.harness.apiaudit.library.resolver import Library
 from areal.harness.apiaudit.library.symbols import Symbol, What
-from areal.harness.apiaudit.usage import CallableShape, Usage
+from areal.harness.apiaudit.usage import CallableShape, Kind, Usage
 
 
 def check_replacement(usage: Usage, library: Library, symbol: Symbol) -> Verdict:
     """The verdict on a patch or override of a name that exists."""
-    problems = _ineffective(usage, library, symbol)
+    problems = _ineffective(usage, library, symbol) + _read_only(usage, library, symbol)
+    if usage.shape is None and symbol.note == "property" and not problems:
+        return Verdict(path=symbol.path)
     for candidate in symbol.alternatives:
         if usage.shape is None or candidate.what is not What.FUNCTION or candidate.node is None:
             continue
@@ -41,6 +43,26 @@ def _ineffective(usage: Usage, library: Library, symbol: Symbol) -> list[Problem
         f"{usage.symbol} is only re-exported from {symbol.path}; nothing reads it there, so assigning it has no effect"
     )
     return [Problem(code="PATCH_INEFFECTIVE", key=symbol.path, message=message, moved_to=(symbol.path,))]
+
+
+def _read_only(usage: Usage, library: Library, symbol: Symbol) -> list[Problem]:
+    """Assigning to an instance's property without a setter, or to a field of a frozen dataclass."""
+    owner, _, name = usage.symbol.rpartition(".")
+    holder = library.resolve(owner)
+    if usage.kind is not Kind.PATCH or holder.what is not What.INSTANCE or not isinstance(holder.node, ast.ClassDef):
+        return []
+    frozen = any("frozen=True" in ast.unparse(each) for each in holder.node.decorator_list)
+    has_setter = any(
+        ast.unparse(decorator) == f"{name}.setter" or "cached" in ast.unparse(decorator)
+        for base in library.classes.order(holder)
+        for statement in library.classes.own_statements(base, name)
+        if isinstance(statement, ast.FunctionDef)
+        for decorator in statement.decorator_list
+    )
+    if not frozen and (symbol.note != "property" or has_setter):
+        return []
+    why = "its class is frozen" if frozen else "it is a property without a setter"
+    return [Problem(code="READ_ONLY", key=name, message=f"{usage.symbol} cannot be assigned: {why}")]
 
 
 def _reads(library: Library, module: str, name: str) -> bool:

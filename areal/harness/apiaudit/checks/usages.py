@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from areal.harness.apiaudit.checks.calls import check_call
+from areal.harness.apiaudit.checks.kinds import use_problems
 from areal.harness.apiaudit.checks.replacements import check_replacement
 from areal.harness.apiaudit.checks.requests import check_flag, check_route
 from areal.harness.apiaudit.checks.verdict import BREAKING, WARNING, Problem, Verdict
@@ -60,13 +61,13 @@ class Checker:
             return self._missing(usage, symbol)
         if not symbol.is_found:
             return Verdict(undecided=symbol.note or symbol.what.value, dynamic=symbol.dynamic, path=symbol.path)
+        problems = use_problems(usage, self.library, symbol)
+        if problems:
+            return Verdict(problems=tuple(problems), path=symbol.path)
         if usage.kind is Kind.CALL:
             return check_call(usage, self.library, symbol, self._accepts.get(usage.symbol, frozenset()))
         if usage.kind in (Kind.PATCH, Kind.OVERRIDE):
             return check_replacement(usage, self.library, symbol)
-        if usage.kind is Kind.SUBCLASS and all(s.what in (What.FUNCTION, What.MODULE) for s in symbol.alternatives):
-            message = f"{usage.symbol} is a {symbol.what.value}, we derive a class from it"
-            return Verdict(problems=(Problem(code="KIND_CHANGED", key=symbol.what.value, message=message),))
         return Verdict(path=symbol.path)
 
     def _missing(self, usage: Usage, symbol: Symbol) -> Verdict:

@@ -12,6 +12,7 @@ import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from areal.harness.apiaudit.library.sources import bound_names
 from areal.harness.apiaudit.library.symbols import Symbol, What, external, missing, unknown
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ _IGNORED_BASES = ("object", "Generic", "Protocol", "ABC", "abc.ABC", "typing.Gen
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 _PROPERTIES = ("property", "cached_property", "functools.cached_property", "classproperty", "lazy_property")
 _TYPE_ATTRIBUTES = frozenset(dir(type))
+_OBJECT_ATTRIBUTES = frozenset(dir(object))
 
 
 class Classes:
@@ -79,9 +81,9 @@ class Classes:
                 return found
         if opaque:
             return unknown(path, f"base {opaque} is in another distribution")
-        if name in _TYPE_ATTRIBUTES:
+        if name in (_OBJECT_ATTRIBUTES if receiver.what is What.INSTANCE else _TYPE_ATTRIBUTES):
             return Symbol(what=What.ATTRIBUTE, path=path, module=receiver.module)
-        if name.startswith("__") and name.endswith("__"):
+        if name.startswith("__") and name.endswith("__") and name not in _NEVER_SUPPLIED:
             return unknown(path, "a special attribute that Python may supply")
         reason = self._dynamic_reason(receiver)
         if reason:
@@ -91,6 +93,28 @@ class Classes:
     def own_statements(self, cls: Symbol, name: str) -> list[ast.stmt]:
         """The statements of a class's own body that bind a name."""
         return _statements_binding(cls.node, name) if isinstance(cls.node, ast.ClassDef) else []
+
+    def has_own(self, cls: Symbol, name: str) -> bool:
+        """Whether the class or a base whose sources we have binds a name."""
+        return any(self.own_statements(base, name) for base in self.order(cls))
+
+    def abstract(self, cls: Symbol) -> frozenset[str]:
+        """The abstract methods that keep the class from being instantiated; none where bases are elsewhere."""
+        order = self.order(cls)
+        if any(base.what is What.EXTERNAL and not _is_standard(base.path) for base in order):
+            return frozenset()
+        nodes = [base.node for base in order if isinstance(base.node, ast.ClassDef)]
+        if not any(_is_abstract_base(node) for node in nodes):
+            return frozenset()
+        names: set[str] = set()
+        for node in reversed(nodes):
+            for statement in node.body:
+                is_abstract = isinstance(statement, _FUNCTIONS) and any(
+                    "abstract" in ast.unparse(decorator) for decorator in statement.decorator_list
+                )
+                bound = set(bound_names(statement))
+                names = names | bound if is_abstract else names - bound
+        return frozenset(names)
 
     def _own_member(self, cls: Symbol, receiver: Symbol, name: str) -> Symbol | None:
         node = cls.node
@@ -150,7 +174,16 @@ class Classes:
         return ""
 
 
+_NEVER_SUPPLIED = ("__enter__", "__exit__", "__aenter__", "__aexit__", "__call__")
+"""Special methods that a class has only if it or a base defines them."""
 _PLAIN_METACLASSES = ("ABCMeta", "EnumMeta", "EnumType", "type", "FunctionMeta")
+
+
+def _is_abstract_base(node: ast.ClassDef) -> bool:
+    bases = [ast.unparse(base) for base in node.bases]
+    return any(text in ("ABC", "abc.ABC") for text in bases) or any(
+        keyword.arg == "metaclass" and "ABCMeta" in ast.unparse(keyword.value) for keyword in node.keywords
+    )
 
 
 def _identity(symbol: Symbol) -> object:

@@ -16,17 +16,17 @@ _WRITES = re.compile(
 _REPLACED = re.compile(r"sys\.modules\[__name__\]\s*=")
 
 
-def is_dynamic(sources: Sources, module: str) -> str:
-    """The reason why a name that is not found may still exist; empty when it cannot."""
-    key = f"dynamic:{module}"
+def is_dynamic(sources: Sources, module: str, *, is_refused: bool = False) -> str:
+    """The reason why a name that is not found may still exist; empty when it cannot. `is_refused`: `__getattr__` raises for it."""
+    key = f"dynamic{is_refused:d}:{module}"
     if key not in sources.notes:
-        sources.notes[key] = _reason(sources, module)
+        sources.notes[key] = _reason(sources, module, is_refused)
     return str(sources.notes[key])
 
 
-def _reason(sources: Sources, module: str) -> str:
+def _reason(sources: Sources, module: str, is_refused: bool) -> str:
     text = sources.text(module)
-    if sources.definitions(module, "__getattr__") and not understood_names(sources, module):
+    if not is_refused and sources.definitions(module, "__getattr__") and not understood_names(sources, module):
         return f"{module} has a __getattr__ that cannot be followed"
     if "__getattr__ = " in text or (
         "attach(" in text and re.search(r"^\s*[\w, ]*__getattr__[\w, ]*=.*attach", text, re.MULTILINE)

@@ -13,10 +13,11 @@ from dataclasses import replace
 
 from areal.harness.apiaudit.library.classes import Classes
 from areal.harness.apiaudit.library.dynamic_modules import is_dynamic
+from areal.harness.apiaudit.library.lazy_branches import branch_for, source_in
 from areal.harness.apiaudit.library.lazy_names import lazy_target
 from areal.harness.apiaudit.library.sources import Definition, Sources
 from areal.harness.apiaudit.library.symbols import CONCRETE, Symbol, What, external, missing, unknown
-from areal.harness.apiaudit.library.values import result_of, value_of
+from areal.harness.apiaudit.library.values import ENTERED, result_of, value_of
 
 _MAX_DEPTH = 40
 """Steps through re-exports; real packages need fewer than ten."""
@@ -69,6 +70,10 @@ class Library:
         """The member of a module, class, instance or annotated value."""
         if current.what is What.MODULE:
             return self.module_member(current.module, name)
+        if current.note == ENTERED and current.what is What.ATTRIBUTE:
+            if name in ("__enter__", "__aenter__"):
+                return replace(current, what=What.FUNCTION)
+            return unknown(f"{current.path}.{name}", ENTERED)
         if current.what is What.ATTRIBUTE or (current.what is What.FUNCTION and current.note == "property"):
             value = value_of(self, current)
             return self.member(value, name) if value.is_found else unknown(f"{current.path}.{name}", value.note)
@@ -114,13 +119,26 @@ class Library:
             found = self.module_member(target_module, target_name, depth + 1)
             if found.is_found:
                 return replace(found, note=found.note or "lazy")
+        branch = branch_for(self.sources, module, name)
+        if branch:
+            return self._from_branch(module, name, branch, depth)
         star = self._from_stars(module, name, depth)
         if star is not None and (star.is_found or star.what is not What.MISSING):
             return star
-        reason = is_dynamic(self.sources, module)
+        reason = is_dynamic(self.sources, module, is_refused=branch is not None)
         if reason:
             return unknown(path, reason, dynamic=True)
         return missing(path, f"module {module} has no {name!r}", module)
+
+    def _from_branch(self, module: str, name: str, branch: list[ast.stmt], depth: int) -> Symbol:
+        source = source_in(branch, name)
+        if source is None:
+            return unknown(f"{module}.{name}", f"made by the __getattr__ of {module}")
+        statement, original = source
+        found = self.module_member(self.absolute(module, statement), original, depth + 1)
+        if found.what is What.MODULE and original != name:
+            found = self.module_member(found.module, name, depth + 1)
+        return replace(found, note=found.note or "lazy") if found.is_found else found
 
     def _from_stars(self, module: str, name: str, depth: int) -> Symbol | None:
         undecided = None

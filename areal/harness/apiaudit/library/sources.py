@@ -182,6 +182,10 @@ class Sources:
         stack = [(statement, False, False) for statement in reversed(self.tree(module).body)]
         while stack:
             node, typing_only, conditional = stack.pop()
+            if isinstance(node, ast.Delete) and not conditional:
+                for target in node.targets:
+                    names.pop(target.id if isinstance(target, ast.Name) else "", None)
+                continue
             definition = Definition(node, typing_only, conditional)
             for name in bound_names(node):
                 if name == "*":

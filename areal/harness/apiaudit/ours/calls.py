@@ -128,7 +128,17 @@ def _choice(key: ast.expr, place: Place, scan: FileScan) -> tuple[_Choice, _Choi
 
 
 def string_arguments(node: ast.Call) -> tuple[tuple[str, str], ...]:
-    """Keyword arguments that are string literals."""
+    """Arguments that are string literals, by keyword or index."""
+    by_index = [
+        (str(index), argument.value)
+        for index, argument in enumerate(node.args)
+        if isinstance(argument, ast.Constant) and isinstance(argument.value, str)
+    ]
+    is_fixed = not any(isinstance(argument, ast.Starred) for argument in node.args)
+    return (*(by_index if is_fixed else ()), *_string_keywords(node))
+
+
+def _string_keywords(node: ast.Call) -> tuple[tuple[str, str], ...]:
     return tuple(
         (keyword.arg, keyword.value.value)
         for keyword in node.keywords

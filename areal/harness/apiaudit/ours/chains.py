@@ -86,6 +86,9 @@ class Chains:
             return f"{chain}()" if chain else None
         if binding.how is Bound.VALUE:
             return self.of(binding.node, scope, depth + 1)
+        if binding.how is Bound.ENTERED:
+            chain = self.of(binding.node, scope, depth + 1)
+            return f"{chain}.{binding.target}()" if chain else None
         return None
 
     def _of_own_attribute(self, attribute: str, receiver: str, scope: Scope, depth: int) -> str | None:

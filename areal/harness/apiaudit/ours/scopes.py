@@ -23,13 +23,17 @@ class Bound(enum.Enum):
     IMPORT = enum.auto()
     VALUE = enum.auto()
     ANNOTATION = enum.auto()
+    ENTERED = enum.auto()
     DEFINITION = enum.auto()
     OPAQUE = enum.auto()
 
 
 @dataclass(frozen=True)
 class Binding:
-    """One binding: the dotted target of an import, or the expression, annotation or definition that was bound."""
+    """One binding: the dotted target of an import, or the expression, annotation or definition that was bound.
+
+    For what a `with` binds, `target` is the method that enters.
+    """
 
     how: Bound
     target: str = ""
@@ -152,8 +156,13 @@ def _bind_statement(node: ast.AST, scope: Scope) -> None:
         _bind_target(node.target, node.value, scope)
     elif isinstance(node, ast.For | ast.AsyncFor | ast.AugAssign):
         _bind_target(node.target, None, scope)
-    elif isinstance(node, ast.withitem) and node.optional_vars is not None:
-        _bind_target(node.optional_vars, None, scope)
+    elif isinstance(node, ast.With | ast.AsyncWith):
+        method = "__enter__" if isinstance(node, ast.With) else "__aenter__"
+        for item in node.items:
+            if isinstance(item.optional_vars, ast.Name):
+                scope.bind(item.optional_vars.id, Binding(Bound.ENTERED, method, item.context_expr))
+            elif item.optional_vars is not None:
+                _bind_target(item.optional_vars, None, scope)
     elif isinstance(node, ast.ExceptHandler) and node.name:
         scope.bind(node.name, Binding(Bound.OPAQUE))
 

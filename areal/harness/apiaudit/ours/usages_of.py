@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
+from areal.harness.apiaudit.library.sources import bound_names
 from areal.harness.apiaudit.ours.calls import call_variants, string_arguments
 from areal.harness.apiaudit.ours.scanner import FileScan, Place
 from areal.harness.apiaudit.ours.scopes import FUNCTIONS, Bound, Scope
@@ -17,6 +18,16 @@ from areal.harness.apiaudit.usage import CallableShape, Kind, Usage
 
 _IMPORTERS = {"import_module", "__import__", "find_spec", "patch", "import_from_string", "setattr", "delattr"}
 """Functions whose string arguments name modules or attributes; any other string is text."""
+_RUNNERS = {
+    "run",
+    "create_task",
+    "ensure_future",
+    "gather",
+    "wait_for",
+    "run_until_complete",
+    "run_coroutine_threadsafe",
+}
+"""Functions that await the coroutine they are given."""
 _DOTTED = re.compile(r"[A-Za-z_]\w*(\.\w+)+")
 
 
@@ -24,7 +35,11 @@ def usages_of(node: ast.AST, place: Place, scan: FileScan) -> Iterator[Usage]:
     """The usages of one node."""
     if isinstance(node, ast.Import | ast.ImportFrom):
         yield from _imports(node, place, scan)
+    elif isinstance(node, ast.ExceptHandler):
+        yield from _types(node.type, place, scan)
     elif isinstance(node, ast.Call):
+        if ast.unparse(node.func) in ("isinstance", "issubclass") and len(node.args) == 2:
+            yield from _types(node.args[1], place, scan)
         yield from _call(node, place, scan)
         yield from _strings(node, place, scan)
     elif isinstance(node, ast.Attribute):
@@ -66,6 +81,7 @@ def _call(node: ast.Call, place: Place, scan: FileScan) -> Iterator[Usage]:
     if chain is None:
         return
     awaited = isinstance(place.parent(), ast.Await)
+    handed_on = isinstance(around := place.parent(), ast.Call) and _last_name(around.func) in _RUNNERS
     target = place.parent(2 if awaited else 1)
     unpacks = _num_targets(target, node)
     for variant in call_variants(node, place, scan):
@@ -78,11 +94,22 @@ def _call(node: ast.Call, place: Place, scan: FileScan) -> Iterator[Usage]:
             num_positional=sum(not isinstance(argument, ast.Starred) for argument in node.args),
             keywords=variant.keywords,
             open_call=variant.is_open,
-            awaited=awaited,
+            awaited=awaited or handed_on,
             unpacks=unpacks,
+            context=_entered(place),
             strings=string_arguments(node),
         )
         yield replace(usage, tests=tuple(dict.fromkeys((*usage.tests, *variant.tests))))
+
+
+def _last_name(function: ast.expr) -> str:
+    return ast.unparse(function).rpartition(".")[2]
+
+
+def _entered(place: Place) -> str:
+    if not isinstance(place.parent(), ast.withitem):
+        return ""
+    return "__aenter__" if isinstance(place.parent(2), ast.AsyncWith) else "__enter__"
 
 
 def _num_targets(statement: ast.AST | None, call: ast.Call) -> int | None:
@@ -109,6 +136,13 @@ def _attribute(node: ast.Attribute, place: Place, scan: FileScan) -> Iterator[Us
         yield _usage(chain, Kind.ATTRIBUTE, node, place, scan)
 
 
+def _types(node: ast.expr | None, place: Place, scan: FileScan) -> Iterator[Usage]:
+    for each in node.elts if isinstance(node, ast.Tuple) else [node]:
+        chain = scan.chains.of(each, place.scope) if isinstance(each, ast.Name | ast.Attribute) else None
+        if chain is not None:
+            yield _usage(chain, Kind.TYPE, each or place.scope.node, place, scan)
+
+
 def _is_own(node: ast.Attribute) -> bool:
     return isinstance(node.value, ast.Name) and node.value.id in ("self", "cls")
 
@@ -118,7 +152,7 @@ def _class(node: ast.ClassDef, place: Place, scan: FileScan) -> Iterator[Usage]:
     for base in node.bases:
         chain = scan.chains.of(base.value if isinstance(base, ast.Subscript) else base, place.scope)
         if chain is not None:
-            yield _usage(chain, Kind.SUBCLASS, node, place, scan)
+            yield _usage(chain, Kind.SUBCLASS, node, place, scan, defines=_defined_in(node))
     known = [base for base in bases if base is not None]
     if len(known) != 1:
         return  # with several bases, which one a method overrides depends on their order
@@ -127,6 +161,16 @@ def _class(node: ast.ClassDef, place: Place, scan: FileScan) -> Iterator[Usage]:
         if isinstance(method, FUNCTIONS) and not is_special:
             inside = replace(place, scope=Scope(node, place.scope, node.name))
             yield _usage(f"{known[0]}.{method.name}", Kind.OVERRIDE, method, inside, scan, shape=shape_of(method))
+
+
+def _defined_in(node: ast.ClassDef) -> tuple[str, ...]:
+    """The names that a class binds; none where it is abstract itself or may inherit them from another base."""
+    text = " ".join(ast.unparse(each) for each in (*node.bases, *node.keywords))
+    methods = [each for each in node.body if isinstance(each, FUNCTIONS)]
+    is_abstract = any("abstract" in ast.unparse(d) for method in methods for d in method.decorator_list)
+    if len(node.bases) != 1 or "ABC" in text or is_abstract or not node.body:
+        return ()
+    return tuple(sorted({name for statement in node.body for name in bound_names(statement)} | {"__class__"}))
 
 
 def _strings(node: ast.Call, place: Place, scan: FileScan) -> Iterator[Usage]:
