@@ -16,12 +16,10 @@ from typing import Any, Literal, get_args, get_origin
 from transformers import PreTrainedConfig
 from transformers.activations import ACT2FN
 
-from areal.experimental.models.archon.scaffold.tiny_config import _SIZES, constructor_fields, field_types
+from areal.experimental.models.archon.scaffold.tiny_config import _SIZES, MAX_SMALL, constructor_fields, field_types
 
 _ACTIVATIONS = ("silu", "gelu", "relu", "gelu_pytorch_tanh", "relu2")
 MAX_ALTERNATIVES = 2
-MAX_SMALL = 8
-"""Defaults up to this are counts and switches; larger ones are sizes, which would make the model large."""
 
 
 def alternatives(config: PreTrainedConfig, model_class: type, name: str, value: Any) -> list[Any]:

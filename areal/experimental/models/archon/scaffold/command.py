@@ -7,96 +7,128 @@ Every outcome is an exit code and evidence in the report; see `areal.cli.archon_
 
 from __future__ import annotations
 
-import json
 import keyword
 import logging
 import re
 import tempfile
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from transformers.utils import logging as transformers_logging
 
-from areal.experimental.models.archon.model_spec import is_supported_model
+from areal.experimental.models.archon.base import UnsupportedConfig
+from areal.experimental.models.archon.model_spec import get_model_spec, is_supported_model
+from areal.experimental.models.archon.scaffold.acceptance import accept, check
 from areal.experimental.models.archon.scaffold.findings import Ambiguous, Refused, Unexplained
-from areal.experimental.models.archon.scaffold.install import format_sources, install, run_tests, stage, target_of
+from areal.experimental.models.archon.scaffold.install import (
+    Target,
+    format_sources,
+    install,
+    run_tests,
+    stage,
+    staged_spec,
+    target_of,
+)
 from areal.experimental.models.archon.scaffold.pipeline import Discovery, discover
+from areal.experimental.models.archon.scaffold.request import Request, read_request
 from areal.harness.core.errors import DecisionNeeded, Exit, UsageProblem
 from areal.harness.core.findings import Finding, Report
 
 logger = logging.getLogger("areal.archon.new")
 MAX_OUTPUT = 6000
+_NEXT_OPTION = "read the evidence; a missing option is one field of model_args.py and one branch of one layer"
+_NEXT_CONFIG = "change the config, or train the HF module (backend fsdp)"
+_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 
 
 def scaffold(
     report: Report, model: str, *, name: str | None, output: Path | None, dry_run: bool, is_quiet: bool = False
 ) -> None:
     """Fill a report; raises `HarnessError` for wrong usage and ambiguous options."""
-    model_type = model_type_of(model)
-    name = name or re.sub(r"\W", "_", model_type)
-    if not name.isidentifier() or keyword.iskeyword(name):
-        raise UsageProblem(f"expected a Python name for the package, got {name!r}; pass --name", code="name")
-    if is_supported_model(model_type) and output is None:
-        raise UsageProblem(
-            f"expected a model type without a family, got {model_type!r}; pass --output FOLDER to write it elsewhere",
-            code="exists",
-            next_action=f"areal archon check {model_type}",
-        )
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
     try:
-        target = target_of(name, output)
+        request = read_request(model)
     except Refused as refused:
-        raise UsageProblem(str(refused), code="target") from refused
-    try:
-        discovery = discover(model_type, name, target.home, (lambda text: None) if is_quiet else _say)
-    except Refused as refused:
-        _not_supported(report, model_type, f"{model_type} cannot be an Archon family: {refused}", {})
+        _not_supported(report, str(refused))
         return
+    model_type = request.model_type
+    target = _target(request, name or re.sub(r"\W", "_", model_type), output)
+    try:
+        check(request.config)
+        discovery = discover(
+            model_type, target.package.name, target.home, (lambda text: None) if is_quiet else _say, request.config
+        )
+        describe(report, discovery)
+        _prove(report, discovery, target, request, dry_run)
+    except Refused as refused:
+        _not_supported(report, f"{model_type} cannot be an Archon family: {refused}")
     except Unexplained as error:
         evidence = {"where": error.where, "errors": error.errors, **error.details}
-        _not_supported(report, model_type, f"{model_type}: {error}", evidence)
-        return
+        _not_supported(report, f"{model_type}: {error}", evidence)
     except Ambiguous as error:
         raise DecisionNeeded(
             f"{model_type}: {error}; a config that tells them apart is needed", code="A020", choices=error.options
         ) from error
-    describe(report, discovery)
+
+
+def _target(request: Request, name: str, output: Path | None) -> Target:
+    """Where the family goes; `UsageProblem` for a name or a place that is taken."""
+    if not _NAME.fullmatch(name) or keyword.iskeyword(name):
+        raise UsageProblem(
+            f"expected a name for the package of ASCII letters, digits and _ that starts with a letter, got {name!r}; "
+            "pass --name",
+            code="name",
+        )
+    if is_supported_model(request.model_type) and output is None:
+        raise UsageProblem(
+            f"expected a model type without a family, got {request.model_type!r}{_about_family(request)}; "
+            "pass --output FOLDER to write it elsewhere",
+            code="exists",
+            next_action=f"areal archon check {request.model_type}",
+        )
+    try:
+        return target_of(name, output)
+    except Refused as refused:
+        raise UsageProblem(str(refused), code="target") from refused
+
+
+def _about_family(request: Request) -> str:
+    """Whether the family that exists runs the config that was named."""
+    if request.config is None:
+        return ""
+    try:
+        get_model_spec(request.model_type).model_args_class.from_hf_config(request.config)  # type: ignore[attr-defined]
+    except (UnsupportedConfig, TypeError) as error:
+        return f", whose family refuses this config ({error})"
+    return ", whose family runs this config already"
+
+
+def _prove(report: Report, discovery: Discovery, target: Target, request: Request, dry_run: bool) -> None:
+    """Stage, test and install what was discovered."""
     with tempfile.TemporaryDirectory(prefix="areal-archon-new-") as folder:
         if refusal := stage(discovery, target, Path(folder)):
             report.add(
                 [Finding(code="A031", severity="warning", message=f"the class's default config is refused: {refusal}")]
             )
+        if warning := accept(staged_spec(target, Path(folder)), request, discovery.study):
+            report.add([Finding(code="A032", severity="warning", message=warning)])
         run = run_tests(target, Path(folder))
         report.stats["tests"] = run.summary
         if not run.passed:
             report.exit = Exit.SCAFFOLD_FAILS
             report.result["test_output"] = run.output[-MAX_OUTPUT:]
-            report.add([Finding(code="A010", message=f"the generated tests of {model_type} fail: {run.summary}")])
+            report.add(
+                [Finding(code="A010", message=f"the generated tests of {request.model_type} fail: {run.summary}")]
+            )
             report.result["files"] = {p.name: p.read_text() for p in (Path(folder) / "package").rglob("*.py")}
             return
         if not dry_run:
-            written = install(target, Path(folder), model_type)
+            written = install(target, Path(folder), request.model_type)
             report.stats["written"] = [str(path) for path in written]
-            report.next.append(f"areal archon check {model_type}" if target.registry else f"see {target.package}")
-
-
-def model_type_of(model: str) -> str:
-    """The model type that an argument names: itself, a config.json, or a folder with one."""
-    path = Path(model)
-    file = path / "config.json" if path.is_dir() else path
-    if not file.is_file():
-        if "/" in model or model.endswith(".json"):
-            raise UsageProblem(
-                f"expected a model type, a config.json or a folder with one, got {model!r}", code="model"
+            report.next.append(
+                f"areal archon check {request.model_type}" if target.registry else f"see {target.package}"
             )
-        return model
-    config = json.loads(file.read_text(encoding="utf-8"))
-    if "model_type" not in config:
-        raise UsageProblem(f"expected an HF config with model_type, got {file} without", code="model")
-    text = config.get("text_config")
-    return str(text["model_type"] if isinstance(text, Mapping) and "model_type" in text else config["model_type"])
 
 
 def describe(report: Report, discovery: Discovery) -> None:
@@ -128,10 +160,10 @@ def describe(report: Report, discovery: Discovery) -> None:
     )
 
 
-def _not_supported(report: Report, model_type: str, message: str, evidence: dict[str, Any]) -> None:
+def _not_supported(report: Report, message: str, evidence: dict[str, Any] | None = None) -> None:
     report.exit = Exit.UNSUPPORTED
     report.add([Finding(code="A011", message=message, extra={"evidence": evidence} if evidence else {})])
-    report.next.append("read the evidence; a missing option is one field of model_args.py and one branch of one layer")
+    report.next.append(_NEXT_CONFIG if evidence is None or "field" in evidence else _NEXT_OPTION)
 
 
 def _say(text: str) -> None:

@@ -24,6 +24,7 @@ from transformers.models.llama.modeling_llama import eager_attention_forward
 PROBE = "areal_scaffold_probe"
 NUM_TOKENS = 40
 """More than twice every tiny window and step, so that doubled ones are still seen."""
+MAX_PARAMETERS = 30_000_000
 NOISE = 0.2
 """Standard deviation added to every parameter: default ones and zeros would hide offsets, biases and roles."""
 
@@ -71,6 +72,25 @@ class Trace:
     def under(self, prefix: str) -> list[Call]:
         """The calls of modules below a path, in order of their end."""
         return [call for call in self.calls if call.name.startswith(prefix + ".")]
+
+
+def check_size(config: PreTrainedConfig) -> None:
+    """`ValueError` naming the largest part of a model that is not tiny: towers whose sizes are other configs'."""
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(config)
+    num_parameters = sum(p.numel() for p in model.parameters())
+    if num_parameters <= MAX_PARAMETERS:
+        return
+    name, part = "", model
+    while sizes := {n: sum(p.numel() for p in child.parameters()) for n, child in part.named_children()}:
+        largest = max(sizes, key=sizes.__getitem__)
+        if sizes[largest] < num_parameters / 2:
+            break
+        name, part = f"{name}.{largest}".lstrip("."), part.get_submodule(largest)
+    raise ValueError(
+        f"expected at most {MAX_PARAMETERS:,} parameters, got {num_parameters:,}, most of them in {name} "
+        f"({type(part).__name__}), whose sizes are not among the config's own fields"
+    )
 
 
 _recorders: list[list[Attend]] = []

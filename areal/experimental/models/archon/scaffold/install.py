@@ -8,6 +8,7 @@ Nothing outside the stage changes before every generated test has passed; the re
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import os
 import re
 import shutil
@@ -23,6 +24,7 @@ from transformers import AutoModelForCausalLM
 
 from areal.experimental.models import archon
 from areal.experimental.models.archon.base import UnsupportedConfig
+from areal.experimental.models.archon.model_spec import ModelSpec
 from areal.experimental.models.archon.scaffold.findings import Refused
 from areal.experimental.models.archon.scaffold.pipeline import Discovery, config_class_of
 from areal.experimental.models.archon.scaffold.proof_source import proof_files
@@ -65,8 +67,12 @@ def target_of(name: str, output: Path | None) -> Target:
     else:
         target = Target(ARCHON / name, ROOT / "tests/experimental/models/archon" / name, ARCHON / "families.py")
     for folder in (target.package, target.tests):
-        if folder.exists():
+        if folder.exists() or folder.with_suffix(".py").exists():
             raise Refused(f"{folder} exists already; remove it or pass another --name")
+    if output is not None and importlib.util.find_spec(name) is not None:
+        raise Refused(f"a package {name!r} would hide the installed one; pass another --name")
+    if output is not None and output.exists() and not output.is_dir():
+        raise Refused(f"{output} is not a folder")
     return target
 
 
@@ -86,13 +92,17 @@ def stage(discovery: Discovery, target: Target, folder: Path) -> str:
 def refusal_of_default(discovery: Discovery, target: Target, folder: Path) -> str:
     """Why the staged family refuses the default config of its class; empty when it reads it."""
     config = config_class_of(discovery.names.model_type)()
-    with _importable(target, folder / "package"):
-        spec = importlib.import_module(f"{target.home}.spec").SPEC
-        try:
-            spec.model_args_class.from_hf_config(config)
-        except (UnsupportedConfig, TypeError) as error:  # TypeError: sizes that the default config leaves out
-            return str(error)
+    try:
+        staged_spec(target, folder).model_args_class.from_hf_config(config)  # type: ignore[attr-defined]
+    except (UnsupportedConfig, TypeError) as error:  # TypeError: sizes that the default config leaves out
+        return str(error)
     return ""
+
+
+def staged_spec(target: Target, folder: Path) -> ModelSpec:
+    """The spec of the staged family."""
+    with _importable(target, folder / "package"):
+        return importlib.import_module(f"{target.home}.spec").SPEC
 
 
 def _default_builds(discovery: Discovery) -> bool:
@@ -158,16 +168,23 @@ def run_tests(target: Target, folder: Path) -> TestRun:
 
 def install(target: Target, folder: Path, model_type: str) -> list[Path]:
     """Move the staged folders to their places and add the registry line; returns what was written."""
-    for source, place in ((folder / "package", target.package), (folder / "tests", target.tests)):
-        place.parent.mkdir(parents=True, exist_ok=True)
-        shutil.move(source / place.name, place)
     written = [target.package, target.tests]
-    if target.registry is not None:
-        target.registry.write_text(
-            with_line(target.registry.read_text(encoding="utf-8"), model_type, target.package.name)
-        )
-        written.append(target.registry)
-    return written
+    is_done = False
+    try:
+        for source, place in zip((folder / "package", folder / "tests"), written):
+            place.parent.mkdir(parents=True, exist_ok=True)
+            shutil.move(source / place.name, place)
+        if target.registry is not None:
+            text = with_line(target.registry.read_text(encoding="utf-8"), model_type, target.package.name)
+            replacement = target.registry.with_suffix(".new")
+            replacement.write_text(text, encoding="utf-8")
+            replacement.replace(target.registry)
+        is_done = True
+    finally:
+        if not is_done:  # a full disk, an interrupt: nothing half-written stays
+            for place in written:
+                shutil.rmtree(place, ignore_errors=True)
+    return written if target.registry is None else [*written, target.registry]
 
 
 def with_line(registry: str, model_type: str, name: str) -> str:

@@ -10,9 +10,11 @@ from __future__ import annotations
 import inspect
 import logging
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -24,8 +26,9 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_N
 
 from areal.experimental.models.archon.model_args import AttentionArgs
 from areal.experimental.models.archon.proof.case import Case
+from areal.experimental.models.archon.scaffold import given
 from areal.experimental.models.archon.scaffold.findings import Ambiguous, Refused, Unexplained
-from areal.experimental.models.archon.scaffold.hf_model import PROBE, build, random_tokens, trace
+from areal.experimental.models.archon.scaffold.hf_model import PROBE, build, check_size, random_tokens, trace
 from areal.experimental.models.archon.scaffold.relate import Family, relate
 from areal.experimental.models.archon.scaffold.rope_study import study_ropes
 from areal.experimental.models.archon.scaffold.sensitivity import Sample, Study, fields_of
@@ -45,6 +48,8 @@ from areal.experimental.models.archon.weights.rules import Rule
 
 SEEDS = (0, 1, 2)
 MAX_VARIANTS = 10
+ROPE_WIDTH = 16
+"""Of tiny heads that have not been observed."""
 KEY_HEADS = 0
 """Stands for their number in rules; see `adapter_source`."""
 MAX_SOURCE_LINES = 90
@@ -60,6 +65,7 @@ class Discovery:
     family: Family
     variants: dict[str, dict[str, Any]] = field(default_factory=dict)
     separation: dict[str, float] = field(default_factory=dict)
+    asked: dict[str, Any] | None = None
 
     def refused_values(self) -> list[tuple[str, Any]]:
         """Values of fields that nothing read and that must be refused: those of frozen fields."""
@@ -72,23 +78,24 @@ class Discovery:
         return FamilySource(self.names, self.family).files()
 
 
-def discover(model_type: str, name: str, home: str, progress: Callable[[str], None]) -> Discovery:
-    """Find out what a model type computes; `Refused` or `Unexplained` when it is not ours."""
+def discover(
+    model_type: str, name: str, home: str, progress: Callable[[str], None], asked: PreTrainedConfig | None = None
+) -> Discovery:
+    """Find out what a model type computes; `Refused` or `Unexplained` when it is not ours.
+
+    asked: the config that the user named, whose choices are measured first.
+    """
     torch.set_num_threads(1)  # tiny tensors: threads only cost
     config_class = config_class_of(model_type)
     progress(f"tiny model of {model_type}")
-    base = _tiny(config_class)
-    model = build(base, SEEDS[0])
-    study = Study(base, type(model), SEEDS[0])
-    try:
-        study.run()
-    except Unexplained as error:
-        error.details |= _source_of(model, error.where)
-        raise
+    study, sample_asked = _begin(config_class, asked)
+    study.run()
+    if sample_asked is not None:
+        study.samples.append(sample_asked)
     progress(f"{len(study.samples)} configs observed, {len(study.fields)} fields tried")
     kinds, failed = study_ropes(study)
     for seed in SEEDS[1:]:
-        study.samples.append(study.sample(base, {}, seed))
+        study.samples.append(study.sample(study.base, {}, seed))
     held_out = _held_out(study)
     seeds = [s for s in study.samples if not s.changes]
     ambiguous, separation = ambiguities([*seeds, *held_out.values()])
@@ -97,14 +104,59 @@ def discover(model_type: str, name: str, home: str, progress: Callable[[str], No
     if "second config" in held_out:
         study.samples.append(held_out["second config"])  # the third stays unseen
     family = relate(study, _rules(study.samples), kinds, failed)
-    names = names_of(model_type, name, home, config_class, type(model))
-    variants = {label: sample.values for label, sample in (held_out | _switched(study)).items()}
-    variants = {label: values for label, values in variants.items() if _has_oracle(base, values)}
+    names = names_of(model_type, name, home, config_class, study.model_class)
+    named = {} if sample_asked is None else {"config that was asked for": sample_asked}
+    variants = {label: sample.values for label, sample in (named | held_out | _switched(study)).items()}
+    variants = {label: values for label, values in variants.items() if _has_oracle(study.base, values)}
     if family.rope is not None and family.rope.whole_heads:
         ignored = [label for label in variants if label.startswith("rope_parameters=") and label.endswith("share")]
         family.refused += [("rope_parameters", variants.pop(label)["rope_parameters"]) for label in ignored]
         family.expected["rope_parameters"] = []
-    return Discovery(names, study, family, variants, separation)
+    return Discovery(names, study, family, variants, separation, None if asked is None else asked.to_dict())
+
+
+def _begin(config_class: type[PreTrainedConfig], asked: PreTrainedConfig | None) -> tuple[Study, Sample | None]:
+    """The study of a class's default, and the sample of a tiny copy of the config that was asked for.
+
+    The copy is the base itself where the default cannot be built or is not understood.
+    """
+    try:
+        study = _study_of(_tiny(config_class))
+    except (Refused, Unexplained):
+        changes = {} if asked is None else given.deviations(asked, ROPE_WIDTH)
+        if not changes:
+            raise
+        return _study_of(_tiny(config_class, changes)), None
+    if asked is None:
+        return study, None
+    widths = [table.head_dim or table.rotary_dim for table in study.samples[0].observation.args.ropes.values()]
+    study.preferred = given.deviations(asked, max(widths, default=ROPE_WIDTH))
+    if not study.preferred:
+        return study, None
+    try:
+        tiny = find_tiny(config_class, _runs, study.preferred)
+    except BUILD_ERRORS:
+        return study, None  # a combination that only larger models have; each field is still tried alone
+    with _source_in_errors(tiny):
+        return study, given.observe(study, tiny)
+
+
+def _study_of(base: PreTrainedConfig) -> Study:
+    """A study with its base observed."""
+    study = Study(base, type(build(base, SEEDS[0])), SEEDS[0])
+    with _source_in_errors(base):
+        study.begin()
+    return study
+
+
+@contextmanager
+def _source_in_errors(config: PreTrainedConfig) -> Iterator[None]:
+    """Add to what escapes the source of the HF module that was not explained."""
+    try:
+        yield
+    except Unexplained as error:
+        error.details |= _source_of(build(config, SEEDS[0]), error.where)
+        raise
 
 
 def _held_out(study: Study) -> dict[str, Sample]:
@@ -202,12 +254,16 @@ def names_of(model_type: str, name: str, home: str, config_class: type[PreTraine
     )
 
 
-def _tiny(config_class: type[PreTrainedConfig]) -> PreTrainedConfig:
-    def works(config: PreTrainedConfig) -> Any:
-        return trace(build(config, SEEDS[0]), random_tokens(config, SEEDS[0]))
+def _runs(config: PreTrainedConfig) -> Any:
+    check_size(config)
+    return trace(build(config, SEEDS[0]), random_tokens(config, SEEDS[0]))
 
+
+def _tiny(
+    config_class: type[PreTrainedConfig], overrides: Mapping[str, Any] = MappingProxyType({})
+) -> PreTrainedConfig:
     try:
-        return find_tiny(config_class, works, {})
+        return find_tiny(config_class, _runs, dict(overrides))
     except BUILD_ERRORS as error:
         if error.args == (PROBE,):
             raise Refused("its attention does not go through transformers' attention functions") from error

@@ -29,6 +29,7 @@ def proof_files(discovery: Discovery, is_in_tree: bool, default: str) -> dict[st
             variants={repr(label): _literal(_changes(config, base)) for label, config in discovery.variants.items()},
             seeds=SEEDS,
             default=default,
+            asked=None if discovery.asked is None else _literal(_own_fields(discovery.asked, discovery)),
             refused=[(repr(f), _literal(v)) for f, v in discovery.refused_values()],
         ),
     }

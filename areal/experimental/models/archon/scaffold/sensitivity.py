@@ -78,16 +78,20 @@ class Study:
         self.samples: list[Sample] = []
         self.fields: dict[str, FieldStudy] = {}
         self.tied: dict[str, str] = {}
+        self.preferred: dict[str, Any] = {}
+        """Values of the config that the user named, tried before others."""
         self._defaults = type(base)().to_dict()
 
     def default_of(self, name: str) -> Any:
         """The value of a field in the default config of the class."""
         return self._defaults.get(name)
 
+    def begin(self) -> None:
+        """Observe the base."""
+        self.samples.append(self.sample(self.base, {}))
+
     def run(self) -> None:
-        """Observe the base, then every field around it, then every field around every switch."""
-        first = self.sample(self.base, {})
-        self.samples.append(first)
+        """After `begin`: observe every field around the base, then every field around every switch."""
         switches = list(self._around(self.base, {}, fields_of(self.base)))
         for changes, has_new_tensors in switches:
             base = canonical(changed(self.base, **changes))
@@ -198,7 +202,7 @@ class Study:
             value = fields_of(base)[name]
             study = self.fields.setdefault(name, FieldStudy(name, value))
             num_working = 0
-            for other in alternatives(base, self.model_class, name, value):
+            for other in self._alternatives(base, name, value):
                 if num_working == limit:
                     break
                 outcome = self._try(base, model, tokens, expected, {name: other}, changes, study)
@@ -207,6 +211,13 @@ class Study:
                     names = [general_names(s.observation) for s in (self.samples[0], self.samples[-1])]
                     is_off = isinstance(value, int) and not isinstance(value, bool) and 0 in (value, other)
                     yield {**changes, name: other}, is_off or bool(names[1] - names[0])
+
+    def _alternatives(self, base: PreTrainedConfig, name: str, value: Any) -> list[Any]:
+        others = alternatives(base, self.model_class, name, value)
+        if name not in self.preferred or self.preferred[name] == value:
+            return others
+        wanted = self.preferred[name]
+        return [wanted, *(other for other in others if repr(other) != repr(wanted))]
 
     def _try(
         self,

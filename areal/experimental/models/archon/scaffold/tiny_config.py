@@ -11,7 +11,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from typing import Any, get_args, get_origin
 
 from huggingface_hub.errors import StrictDataclassError
@@ -34,6 +34,8 @@ BUILD_ERRORS = (
 """What HF configs and models raise when sizes do not fit together."""
 
 NUM_LAYERS = 4
+MAX_SMALL = 8
+"""Defaults up to this are counts and switches; larger ones are sizes, which would make the model large."""
 # First match wins. Values: small, distinct, with groups > 1 and a window shorter than the probe.
 _SIZES: tuple[tuple[str, int], ...] = (
     (r"vocab_size", 61),
@@ -78,11 +80,11 @@ def tiny_config(config_class: type[PreTrainedConfig], overrides: dict[str, Any])
     whole = config_class()
     kwargs: dict[str, Any] = {}
     for name, default in constructor_fields(config_class).items():
-        if (small := _small(name, default, config_class)) is not None or _is_dropped_id(name, config_class):
+        if (small := small_size(name, default, config_class)) is not None or _is_dropped_id(name, config_class):
             kwargs[name] = small
     kwargs |= {name: True for name in _SWITCHED_ON if name in constructor_fields(config_class)}
     config = config_class(**{**kwargs, **overrides})
-    _cycle_layer_lists(config, whole)
+    _cycle_layer_lists(config, whole, overrides)
     _shrink_layer_lists(config)
     _shrink_rope(config)
     return config
@@ -195,7 +197,7 @@ def _set_inner(table: dict[str, Any], path: str, value: Any) -> None:
         table[last] = value
 
 
-def _small(name: str, default: Any, config_class: type[PreTrainedConfig]) -> Any:
+def small_size(name: str, default: Any, config_class: type[PreTrainedConfig]) -> Any:
     """A small value of a size, None for a field that keeps its default."""
     types = field_types(config_class, name)
     if isinstance(default, float):
@@ -221,10 +223,12 @@ def _is_dropped_id(name: str, config_class: type[PreTrainedConfig]) -> bool:
     return bool(_TOKEN_ID.fullmatch(name)) and type(None) in field_types(config_class, name)
 
 
-def _cycle_layer_lists(config: PreTrainedConfig, whole: PreTrainedConfig) -> None:
-    """Let every kind of layer of the whole model occur in the tiny one."""
+def _cycle_layer_lists(config: PreTrainedConfig, whole: PreTrainedConfig, chosen: Container[str]) -> None:
+    """Let every kind of layer of the whole model occur in the tiny one; lists that were chosen stay."""
     kinds_of_whole = layer_lists(whole)
     for name, entries in layer_lists(config).items():
+        if name in chosen:
+            continue
         kinds = list(dict.fromkeys(kinds_of_whole.get(name, [])))
         if all(isinstance(kind, str | bool | int) for kind in kinds) and set(kinds) - set(entries):
             setattr(config, name, [kinds[i % len(kinds)] for i in range(config.num_hidden_layers)])
@@ -242,8 +246,13 @@ def _shrink_rope(config: PreTrainedConfig) -> None:
     """Lengths in rotary parameters become shorter than the probe."""
     parameters = vars(config).get("rope_parameters") or {}
     for table in (parameters, *(t for t in parameters.values() if isinstance(t, dict))):
-        if (table.get("original_max_position_embeddings") or 0) > 64:
-            table["original_max_position_embeddings"] = 16
+        shrink_rope_table(table)
+
+
+def shrink_rope_table(table: dict[str, Any]) -> None:
+    """Let a table be scaled from a length that the probe exceeds."""
+    if (table.get("original_max_position_embeddings") or 0) > 64:
+        table["original_max_position_embeddings"] = 16
 
 
 def _fit_layer_lists(config: PreTrainedConfig, before: int, depth: int) -> None:

@@ -9,11 +9,9 @@ import pytest
 
 from areal.cli.archon import main
 from areal.experimental.models.archon import families
-from areal.experimental.models.archon.scaffold.command import model_type_of
 from areal.experimental.models.archon.scaffold.findings import Refused
-from areal.experimental.models.archon.scaffold.install import with_line
+from areal.experimental.models.archon.scaffold.install import Target, install, with_line
 from areal.experimental.models.archon.scaffold.pipeline import config_class_of
-from areal.harness.core.errors import UsageProblem
 
 
 def report_of(capsys):
@@ -52,12 +50,24 @@ def test_decoder_outside_the_vocabulary_exits_with_11_and_evidence(capsys, tmp_p
     assert [path.name for path in tmp_path.iterdir()] == ["scaffold-report.json"]
 
 
-def test_model_is_named_by_type_config_or_folder(tmp_path):
-    (tmp_path / "config.json").write_text('{"model_type": "cohere2"}')
-    assert model_type_of("olmoe") == "olmoe"
-    assert model_type_of(str(tmp_path)) == model_type_of(str(tmp_path / "config.json")) == "cohere2"
-    with pytest.raises(UsageProblem, match="folder with one"):
-        model_type_of("missing/config.json")
+@pytest.mark.parametrize("name", ["a-b", "1a", "_a", "__init__", "é", "class", "../up", "model_args", "moe"])
+def test_name_that_is_no_package_of_its_own_is_wrong_usage(name, capsys):
+    assert main(["new", "olmo", "--name", name, "--json"]) == 2
+    assert name in report_of(capsys)["error"]["message"]
+
+
+def test_name_that_hides_an_installed_package_is_wrong_usage(tmp_path, capsys):
+    assert main(["new", "olmo", "--name", "json", "--output", str(tmp_path), "--json"]) == 2
+    assert "hide" in report_of(capsys)["error"]["message"]
+
+
+def test_install_that_fails_half_way_leaves_nothing(tmp_path):
+    stage, target = tmp_path / "stage", Target(tmp_path / "out/a", tmp_path / "out/a_tests", tmp_path / "absent.py")
+    for folder in (stage / "package/a", stage / "tests/a_tests"):
+        folder.mkdir(parents=True)
+    with pytest.raises(FileNotFoundError):
+        install(target, stage, "a")
+    assert list((tmp_path / "out").iterdir()) == []
 
 
 def test_registry_line_is_added_in_order_and_once():
