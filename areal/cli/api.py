@@ -80,13 +80,13 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("--wheel", type=Path, help="wheel, source archive or folder")
 
     one = commands.add_parser("diff", parents=[common], help="what changed between two releases")
-    one.add_argument("package", metavar="PKG")
-    one.add_argument("old", metavar="OLD")
-    one.add_argument("new", metavar="NEW")
+    one.add_argument("package", metavar="PKG", help="package with a contract")
+    one.add_argument("old", metavar="OLD", help="earlier version")
+    one.add_argument("new", metavar="NEW", help="later version")
     one.add_argument("--used", action="store_true", help="only what we use")
 
     one = commands.add_parser("probe", parents=[common], help="compare our verdicts with a real import")
-    one.add_argument("package", metavar="PKG")
+    one.add_argument("package", metavar="PKG", help="package with a contract")
     one.add_argument("--python", default=sys.executable, help="interpreter of the environment (default: this one)")
     return parser
 

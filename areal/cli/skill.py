@@ -31,7 +31,7 @@ def main(argv: Sequence[str]) -> int:
     actions = parser.add_subparsers(metavar="ACTION", required=True)
     _action(actions, "list", _list, "the skills with their inputs")
     show = _action(actions, "show", _show, "one skill: guide, inputs, what it writes and runs")
-    show.add_argument("name", metavar="NAME")
+    show.add_argument("name", metavar="NAME", help="name of the skill")
     show.add_argument("--example", type=int, metavar="N", help="print the files that the Nth example writes")
     run = _action(actions, "run", _run, "run a skill; everything is verified before anything is written")
     _add_inputs(run)
@@ -77,7 +77,7 @@ def _action(actions: Any, name: str, act: Callable[[argparse.Namespace], int], t
 
 
 def _add_inputs(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("name", metavar="NAME")
+    parser.add_argument("name", metavar="NAME", help="name of the skill")
     parser.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", help="an input of the skill; repeat it"
     )

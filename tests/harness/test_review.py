@@ -21,6 +21,7 @@ from areal.harness.review.markdown import render
 from areal.harness.review.repository import open_repository
 from tests.harness.git_tree import FILES, ROOT, commit, git, make_tree, write
 from tests.harness.review_cases import ALSO_CLEAN, ALSO_FAULTY, CLEAN, FAULTY
+from tests.harness.review_more_cases import IN_OTHER_WORDS, LOOKS_ALIKE
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +47,8 @@ def review(root: Path, files: Mapping[str, str | bytes | None]) -> Review:
 @pytest.mark.parametrize(
     ("code", "files"),
     [pytest.param(code, files, id=code) for code, files in FAULTY.items()]
-    + [pytest.param(code, files, id=f"{code}-{name}") for code, name, files in ALSO_FAULTY],
+    + [pytest.param(code, files, id=f"{code}-{name}") for code, name, files in ALSO_FAULTY]
+    + [pytest.param(code, files, id=f"{code}-{index}") for index, (code, files) in enumerate(IN_OTHER_WORDS)],
 )
 def test_check_finds_its_fault_and_nothing_else(code: str, files: Mapping[str, str], tree: Path) -> None:
     found = review(tree, files).checks
@@ -58,7 +60,8 @@ def test_check_finds_its_fault_and_nothing_else(code: str, files: Mapping[str, s
 @pytest.mark.parametrize(
     "files",
     [pytest.param(files, id=code) for code, files in CLEAN.items()]
-    + [pytest.param(files, id=name) for name, files in ALSO_CLEAN],
+    + [pytest.param(files, id=name) for name, files in ALSO_CLEAN]
+    + [pytest.param(files, id=f"alike-{index}") for index, files in enumerate(LOOKS_ALIKE)],
 )
 def test_clean_change_has_no_finding(files: Mapping[str, str], tree: Path) -> None:
     assert [str(finding) for finding in review(tree, files).checks] == []

@@ -16,7 +16,7 @@ from areal.harness.docs.pages import stamp_of
 from areal.harness.generate.output import digest, read_stamp
 from areal.harness.review.change import Change, ChangedFile, blob_sha
 
-PACKAGES = ("areal/", "examples/", "benchmarks/")
+PACKAGES = ("areal/", "examples/")  # installed, or copied by users
 TOOLS = ("areal/harness/", "areal/cli/")  # they work on a checkout, which has tests
 ASSETS = (
     ".png",
@@ -49,10 +49,25 @@ def imports_of_tests(change: Change) -> Iterator[Finding]:
             if not (isinstance(node, ast.ImportFrom) and node.level) and any(_is_tests(name) for name in names):
                 message = f"imports {', '.join(names)}: what is installed has no tests"
                 yield Finding(code="R011", message=message, file=file.path, line=node.lineno, hint=hint)
+        for node in file.nodes(ast.Call):
+            if _brings_in_tests(node):
+                message = f"{ast.unparse(node)[:60]}: what is installed has no tests"
+                yield Finding(code="R011", message=message, file=file.path, line=node.lineno, hint=hint)
         for node in file.nodes(ast.Assign, ast.AnnAssign, ast.Expr, ast.Return):
             if (_climbs_to_tests(node) or _names_a_test_file(node)) and not file.path.startswith(TOOLS):
                 message = "reads from tests/, which is not installed"
                 yield Finding(code="R011", message=message, file=file.path, line=node.lineno, hint=hint)
+
+
+def _brings_in_tests(node: ast.AST) -> bool:
+    """`import_module("tests.x")`, `sys.path.append("tests")`."""
+    if not isinstance(node, ast.Call):
+        return False
+    texts = [a.value for a in node.args if isinstance(a, ast.Constant) and isinstance(a.value, str)]
+    name = ast.unparse(node.func)
+    if name.split(".")[-1] in ("import_module", "__import__"):
+        return any(_is_tests(text) for text in texts[:1])
+    return name in ("sys.path.append", "sys.path.insert") and any("tests" in text.split("/") for text in texts)
 
 
 def _is_tests(name: str) -> bool:

@@ -37,6 +37,8 @@ def options(tree: ast.Module | None) -> Mapping[str, Option]:
     for cls in ast.walk(tree) if tree else ():
         if not isinstance(cls, ast.ClassDef) or not any("dataclass" in ast.unparse(d) for d in cls.decorator_list):
             continue
+        if not re.search(r"(Config|Spec|Args|Parameters)$", cls.name) and "setting(" not in ast.unparse(cls):
+            continue  # a record of the package's own, which no file of a user fills in
         checked = {
             node.attr
             for method in cls.body

@@ -18,7 +18,7 @@ TEXT_SUFFIXES = (".py", ".yaml", ".yml", ".toml", ".json", ".sh", ".cfg", ".ini"
 _HOMES = r"(?:home|Users|root|mnt|nfs\w*|scratch|lustre|gpfs|workspace|fsx|cephfs|nas)/[\w.-]+"
 _MOUNTS = r"(?:data\d*|storage|work|projects|share)/[\w-]+(?:\.\w+|[\w.-]*/[\w./-]+)"
 _DRIVES = r"\b[A-Z]:\\\\?(?:Users|Documents|work|data)\\\\?\w+"
-_ABSOLUTE = re.compile(rf"(?<![\w/.:}}$>~)-])/(?:{_HOMES}|{_MOUNTS})|{_DRIVES}")
+_ABSOLUTE = re.compile(rf"(?:(?<![\w/.:}}$>~)-])|\bfile://)/(?:{_HOMES}|{_MOUNTS})|{_DRIVES}")
 _NOBODY = re.compile(r"/(?:home|Users)/(?:user|username|you|me|runner|ubuntu|name)\b")
 
 MAX_BYTES = 1024 * 1024
