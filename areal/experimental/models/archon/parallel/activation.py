@@ -10,12 +10,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from functools import partial, wraps
 from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
-from torch.utils.checkpoint import CheckpointPolicy, checkpoint, create_selective_checkpoint_contexts
+from torch.utils._python_dispatch import _get_current_dispatch_mode, _pop_mode_temporarily
+from torch.utils.checkpoint import (
+    CheckpointPolicy,
+    _CachedTorchDispatchMode,
+    _CachingTorchDispatchMode,
+    checkpoint,
+    create_selective_checkpoint_contexts,
+)
 
 from areal.experimental.models.archon.model import ArchonModel
 from areal.experimental.models.archon.parallel.local_view import override
@@ -94,6 +101,28 @@ def apply_activation_checkpointing(model: ArchonModel, config: ActivationCheckpo
     for count, block in enumerate(model.layers.values(), start=1):
         if count % every == 0:
             _checkpoint_block(block, config)
+
+
+def hide_hooks(module: nn.Module) -> None:
+    """Keep the operations of a module's hooks out of selective checkpointing, in place.
+
+    FSDP gathers a unit inside of a block in the forward, but finds it gathered in advance in the backward: the recomputation
+    has other operations than the forward, which torch refuses.
+    """
+    for hooks in (module._forward_pre_hooks, module._forward_hooks):
+        for key, hook in hooks.items():
+            hooks[key] = _hidden(hook)
+
+
+def _hidden(hook: Callable[..., Any]) -> Callable[..., Any]:
+    @wraps(hook)
+    def run(*args: Any, **kwargs: Any) -> Any:
+        if not isinstance(_get_current_dispatch_mode(), _CachingTorchDispatchMode | _CachedTorchDispatchMode):
+            return hook(*args, **kwargs)
+        with _pop_mode_temporarily():
+            return hook(*args, **kwargs)
+
+    return run
 
 
 def allows_one_backward(model: ArchonModel) -> bool:

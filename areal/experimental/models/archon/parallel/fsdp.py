@@ -18,10 +18,15 @@ from torch.distributed.tensor import DTensor, Shard
 
 from areal.experimental.models.archon.model import ArchonModel
 from areal.experimental.models.archon.moe.moe import moe_layers
+from areal.experimental.models.archon.parallel.activation import hide_hooks
 from areal.experimental.models.archon.parallel.dims import ArchonParallelDims
 from areal.utils.errors import ConfigError
 
 ReshardPolicy = Literal["default", "always", "never"]
+
+MAX_UNSHARDED_GRAD_BYTES = 2 << 30
+"""Gradients of several micro-batches are added up unsharded and reduced once when they fit into this much memory a rank."""
+_GRAD_BYTES = 4
 
 
 def reshards_after_forward(policy: ReshardPolicy, has_pipeline: bool) -> bool:
@@ -32,6 +37,11 @@ def reshards_after_forward(policy: ReshardPolicy, has_pipeline: bool) -> bool:
     if policy not in ("default", "always", "never"):
         raise ConfigError(f"expected reshard_after_forward_policy to be default, always or never, got {policy!r}")
     return not has_pipeline if policy == "default" else policy == "always"
+
+
+def defers_reduction(num_parameters: int, cpu_offload: bool) -> bool:
+    """Whether a rank that works on this many parameters reduces gradients once a step instead of once a micro-batch."""
+    return _GRAD_BYTES * num_parameters <= MAX_UNSHARDED_GRAD_BYTES and not cpu_offload
 
 
 def needs_fsdp(model: ArchonModel, dims: ArchonParallelDims, param_dtype: torch.dtype, cpu_offload: bool) -> bool:
@@ -57,6 +67,7 @@ def apply_fsdp(
     for moe in moe_layers(model).values():
         placement = _expert_placement(moe.experts, sparse)
         _shard(moe.experts, sparse, precision, offload, reshards, placement)
+        hide_hooks(moe.experts)
     for block in model.layers.values():
         _shard(block, dense, precision, offload, reshards)
     _shard(model, dense, precision, offload, reshards=False)
