@@ -11,6 +11,7 @@ import argparse
 import json
 import math
 from collections.abc import Sequence
+from typing import Any
 
 from areal.api.alloc_mode import ModelAllocation
 from areal.api.cli_args import PPOConfig, SFTConfig, TrainEngineConfig, load_expr_config
@@ -69,7 +70,9 @@ def _inputs(config: PPOConfig | SFTConfig, tokens: int | None, dims: ArchonParal
         master_bytes=_BYTES[actor.optimizer_dtype],
         num_moments=0 if actor.optimizer is None else _MOMENTS[actor.optimizer.type],
         logits_chunk=actor.logprobs_chunk_size,
-        checkpointing=_checkpointing(actor),
+        reduce_bytes=_BYTES[actor.grad_reduce_dtype],
+        **_checkpointing(actor),
+        offloads=archon.offload_params,
         reshard_policy=archon.reshard_after_forward_policy,  # type: ignore[arg-type]
         pp_schedule=archon.pp_schedule,
         pp_layers_per_stage=archon.pp_layers_per_stage,
@@ -91,5 +94,13 @@ def _num_micro_batches(config: PPOConfig | SFTConfig, tokens: int, dims: ArchonP
     return math.ceil(least / spec.n_mbs_divisor) * spec.n_mbs_divisor
 
 
-def _checkpointing(actor: TrainEngineConfig) -> str:
-    return "full" if actor.gradient_checkpointing else "none"
+def _checkpointing(actor: TrainEngineConfig) -> dict[str, Any]:
+    """The fields of `PlanInputs` about what is recomputed."""
+    archon = actor.archon
+    if not actor.gradient_checkpointing or archon.ac_mode == "none":
+        return {"checkpointing": "none"}
+    if archon.ac_mode == "memory_budget":  # the compiler keeps that share
+        return {"checkpointing": "selective", "kept_share": archon.ac_memory_budget}
+    if archon.ac_mode == "selective" and archon.selective_ac_option != "op":
+        return {"checkpointing": "full", "checkpoint_every": int(archon.selective_ac_option)}
+    return {"checkpointing": archon.ac_mode}

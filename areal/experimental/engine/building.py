@@ -19,7 +19,7 @@ from areal.api.cli_args import ArchonEngineConfig, ArchonFP8Config, TrainEngineC
 from areal.engine.core.matmul import fix_cpu_matmul
 from areal.engine.core.model import PackedModel
 from areal.engine.core.topology import Topology, ensure_default_group
-from areal.experimental.engine.decoder_model import MAX_UNSHARDED_GRAD_BYTES, DecoderModel
+from areal.experimental.engine.decoder_model import DecoderModel
 from areal.experimental.engine.pipelined_model import PipelinedModel
 from areal.experimental.engine.stored import DecoderSetup
 from areal.experimental.engine.topology import ArchonTopology
@@ -30,6 +30,7 @@ from areal.experimental.models.archon.model_spec import ModelSpec, get_model_spe
 from areal.experimental.models.archon.parallel.activation import ActivationCheckpointConfig
 from areal.experimental.models.archon.parallel.dims import ArchonParallelDims
 from areal.experimental.models.archon.parallel.fp8 import Fp8Config
+from areal.experimental.models.archon.parallel.fsdp import defers_reduction
 from areal.experimental.models.archon.parallel.pipeline import PipelineRunner
 from areal.experimental.models.archon.parallel.scoring import ScoringDecoder
 from areal.experimental.models.archon.parallel.stages import count_stages, model_parts, stages_of_rank
@@ -64,7 +65,7 @@ def build_archon_model(config: TrainEngineConfig, topology: Topology) -> PackedM
         path=config.path,
         compute_dtype=DTYPES[config.dtype],
         chunk_size=config.logprobs_chunk_size,
-        defers_sync=_defers_sync(modules, config),
+        defers_sync=defers_reduction(_num_own_parameters(modules), config.archon.offload_params),
     )
     model: DecoderModel | PipelinedModel
     if topology.dims.pp_enabled:
@@ -160,9 +161,8 @@ def _fp8(config: ArchonFP8Config) -> Fp8Config | None:
     return Fp8Config(recipe=config.mode, exclude=tuple(config.exclude_modules), emulate=config.emulate)  # type: ignore[arg-type]
 
 
-def _defers_sync(modules: list[ScoringDecoder], config: TrainEngineConfig) -> bool:
-    grad_bytes = 4 * sum(param.numel() for module in modules for param in module.parameters())
-    return grad_bytes <= MAX_UNSHARDED_GRAD_BYTES and not config.archon.offload_params
+def _num_own_parameters(modules: list[ScoringDecoder]) -> int:
+    return sum(param.numel() for module in modules for param in module.parameters())
 
 
 def _init_alike(module: nn.Module, args: DecoderArgs, topology: ArchonTopology) -> None:

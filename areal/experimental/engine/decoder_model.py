@@ -29,9 +29,6 @@ from areal.experimental.models.archon.parallel.gradients import clip_gradients
 from areal.experimental.models.archon.parallel.scoring import ScoringDecoder
 from areal.experimental.models.archon.parallel.ulysses import gather_outputs, slice_inputs
 
-MAX_UNSHARDED_GRAD_BYTES = 2 << 30
-"""Gradients of several micro-batches are added up unsharded and reduced once when they fit into this much memory a rank."""
-
 
 class DecoderModel(SequentialModel):
     """The `PackedModel` of `ArchonEngine` without a pipeline: a `ScoringDecoder`, plain or parallel."""

@@ -2,18 +2,21 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which collectives a rank takes part in during one optimizer step, and how much it sends, from the layout alone.
 
-Follows `parallel`: what each axis does to a block is written there once, and counted here once. Called by `report`.
+Follows `parallel`: what each axis does to a block is written there once, and counted here once; a test counts those of a real
+step. Sums of scalars (loss, weights, gradient norm) and loads of experts are left out. Called by `report`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from areal.experimental.models.archon.model_args import (
     AttentionArgs,
     DecoderArgs,
     DeltaNetArgs,
+    FeedForwardArgs,
     LayerArgs,
     MLAArgs,
     MoEArgs,
@@ -21,7 +24,11 @@ from areal.experimental.models.archon.model_args import (
 from areal.experimental.models.archon.parallel.dims import ArchonParallelDims
 from areal.experimental.models.archon.planning.parameters import RankParameters
 
-_GRAD_BYTES = 4  # gradients are reduced in fp32
+CheckpointMode = Literal["none", "selective", "full"]
+_ROWS = "rows of the residual stream"
+_COUNT_BYTES = 8  # int64
+_STATISTIC_BYTES = 4
+_STATISTICS_A_ROW = 4  # maximum, then sum, target and entropy together
 
 
 @dataclass(frozen=True)
@@ -35,33 +42,61 @@ class Collective:
     bytes_sent: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class StepShape:
-    """One optimizer step on a rank: micro-batches of `num_tokens` tokens each (of the data-parallel rank, before cp and tp)."""
+    """One optimizer step on a rank: micro-batches of `num_tokens` tokens each (of the data-parallel rank, before cp and tp).
+
+    reshards: whether blocks give gathered parameters back after their forward. reduces_once: whether gradients are reduced
+    at the end of the step alone. logits_chunk: rows of logits at a time. has_embedding, has_head: ends of the model on this
+    rank. num_sends: stages of other ranks that those of this rank send to, forward and backward.
+    """
 
     num_micro_batches: int
     num_tokens: int
     compute_bytes: int
-    gathers_twice: bool
-    """Whether blocks give gathered parameters back after their forward."""
+    reduce_bytes: int
+    reshards: bool
+    reduces_once: bool
+    logits_chunk: int
+    has_embedding: bool
+    has_head: bool
+    num_sends: int
+
+
+@dataclass(frozen=True)
+class PlannedBlock:
+    """A block of this rank, and what of it is computed again in the backward."""
+
+    args: LayerArgs
+    checkpointing: CheckpointMode
+
+    @property
+    def gathers(self) -> int:
+        """Runs of a gather of the forward: checkpointing keeps no gathered rows."""
+        return 1 if self.checkpointing == "none" else 2
+
+    @property
+    def exchanges(self) -> int:
+        """Runs of a scatter or an all-to-all of the forward: selective checkpointing keeps their results."""
+        return 2 if self.checkpointing == "full" else 1
 
 
 def step_collectives(
-    args: DecoderArgs, layers: Sequence[int], dims: ArchonParallelDims, held: RankParameters, step: StepShape
+    args: DecoderArgs, blocks: Sequence[PlannedBlock], dims: ArchonParallelDims, held: RankParameters, step: StepShape
 ) -> list[Collective]:
-    """All collectives of a rank that runs `layers` (global indices) of a model."""
+    """All collectives of a rank that runs these blocks of a model."""
     found = list(_data(dims, held, step))
-    blocks = [args.layers[i] for i in layers]
     if dims.tp > 1:
-        found += _tensor(args, blocks, dims, step)
+        found += _tensor(args, blocks, dims, held, step)
     if dims.cp > 1:
-        found += _context(blocks, dims, step)
-    if dims.ep > 1:
-        found += _experts(args, blocks, dims, step)
+        found += _context(args, blocks, dims, step)
+    for block in blocks:
+        if isinstance(block.args.ffn, MoEArgs):
+            found += _experts(args, block, block.args.ffn, dims, step)
     if dims.pp > 1:
         size = _rows(dims, step) * args.hidden_size * step.compute_bytes
-        found.append(_make("pp", "send", "hidden states and their gradients", 2, size, step))
-    return found
+        found.append(_make("pp", "send", "hidden states and their gradients", step.num_sends, size, step))
+    return [entry for entry in merged(found) if entry.count]
 
 
 def _make(axis: str, kind: str, what: str, count: int, size: int, step: StepShape) -> Collective:
@@ -75,72 +110,120 @@ def _rows(dims: ArchonParallelDims, step: StepShape) -> int:
 
 
 def _data(dims: ArchonParallelDims, held: RankParameters, step: StepShape) -> Iterator[Collective]:
-    """FSDP: each unit is gathered for the forward and, if given back, for the backward; gradients are reduced after each."""
-    dense = (dims.fsdp, held.local - held.local_experts, "dp_shard_cp", held.num_units)
-    sparse = (dims.expert_fsdp, held.local_experts, "dp_shard_mod_ep", held.num_units - 1)
-    calls = step.num_micro_batches
-    gathers = 2 * calls if step.gathers_twice else 1  # what stays gathered is gathered anew after the update only
-    for ranks, shard, axis, units in (dense, sparse):
-        if ranks > 1 and shard > 0:
+    """FSDP: blocks are gathered for the forward and, if given back, for the backward, the rest once a micro-batch; within a
+    pipeline what stays gathered stays so until the update."""
+    calls, has_pipeline = step.num_micro_batches, dims.pp > 1
+    gathers = 2 * calls if step.reshards else 1 if has_pipeline else calls
+    root_gathers = 1 if has_pipeline else calls
+    reduces = 1 if step.reduces_once else calls
+    blocks = held.local - held.local_experts - held.local_root
+    units = (
+        ("dp_shard_cp", dims.fsdp, blocks, held.num_blocks, gathers),
+        ("dp_shard_cp", dims.fsdp, held.local_root, held.num_roots, root_gathers),
+        ("dp_shard_mod_ep", dims.expert_fsdp, held.local_experts, held.num_expert_units, gathers),
+    )
+    for axis, ranks, shard, count, times in units:
+        if ranks > 1:
             sent = shard * (ranks - 1)
-            yield Collective(axis, "all_gather", "parameters", gathers * units, gathers * sent * step.compute_bytes)
-            yield Collective(axis, "reduce_scatter", "gradients", calls * units, calls * sent * _GRAD_BYTES)
+            yield Collective(axis, "all_gather", "parameters", times * count, times * sent * step.compute_bytes)
+            yield Collective(axis, "reduce_scatter", "gradients", reduces * count, reduces * sent * step.reduce_bytes)
 
 
 def _tensor(
-    args: DecoderArgs, blocks: list[LayerArgs], dims: ArchonParallelDims, step: StepShape
+    args: DecoderArgs, blocks: Sequence[PlannedBlock], dims: ArchonParallelDims, held: RankParameters, step: StepShape
 ) -> Iterator[Collective]:
     """Sequence parallelism: rows are gathered before a cut sub-layer and scattered behind it; backward the other way round."""
-    size = _rows(dims, step) * args.hidden_size * step.compute_bytes
-    cut = sum(_num_cut(block) for block in blocks)
-    for kind in ("all_gather", "reduce_scatter"):
-        yield _make("tp", kind, "rows of the residual stream", 2 * cut, size * (dims.tp - 1), step)
+    size = _rows(dims, step) * args.hidden_size * step.compute_bytes * (dims.tp - 1)
+    cuts_vocabulary = args.vocab_size % dims.tp == 0
+    cut = [(block, _num_cut(block.args)) for block in blocks]
+    whole = [block for block in blocks if isinstance(block.args.mixer, DeltaNetArgs)]
+    gathers = sum((block.gathers + 1) * count for block, count in cut) + sum(block.gathers + 1 for block in whole)
+    scatters = sum((block.exchanges + 1) * count for block, count in cut)
+    has_cut_embedding = step.has_embedding and cuts_vocabulary
+    has_cut_head = step.has_head and cuts_vocabulary and not args.is_critic
+    ends = step.has_embedding + step.has_head
+    yield _make("tp", "all_gather", _ROWS, gathers + ends, size, step)
+    yield _make("tp", "reduce_scatter", _ROWS, scatters + has_cut_embedding + has_cut_head, size, step)
+    mean = held.summed_elements // max(held.num_summed, 1) * step.compute_bytes
+    yield _make("tp", "all_reduce", "gradients of whole parameters", held.num_summed, mean, step)
+    flat = sum(_num_flat_norms(block.args) * (block.gathers + 1) for block in blocks)
+    rows = step.num_tokens // dims.cp
+    yield _make("tp", "all_reduce", "mean squares of norms over all heads", flat, rows * _STATISTIC_BYTES, step)
+    if has_cut_head:
+        chunks = -(-rows // step.logits_chunk)
+        size = rows // chunks * _STATISTIC_BYTES * _STATISTICS_A_ROW // 2
+        yield _make("tp", "all_reduce", "statistics of logits", 2 * chunks, size, step)
 
 
 def _num_cut(block: LayerArgs) -> int:
-    """Sub-layers of a block that need all rows of the model-parallel group."""
-    is_dense = not isinstance(block.ffn, MoEArgs)
+    """Sub-layers of a block that need all rows and return partial sums."""
+    has_cut_mixer = not isinstance(block.mixer, DeltaNetArgs)
+    is_dense = isinstance(block.ffn, FeedForwardArgs)
     has_shared = isinstance(block.ffn, MoEArgs) and block.ffn.shared is not None
-    return 1 + is_dense + has_shared
+    return has_cut_mixer + is_dense + has_shared
 
 
-def _context(blocks: list[LayerArgs], dims: ArchonParallelDims, step: StepShape) -> Iterator[Collective]:
-    """Ulysses: heads for tokens before attention, tokens for heads behind it, and the same backward."""
+def _num_flat_norms(block: LayerArgs) -> int:
+    """Norms over channels of which each rank has its part."""
+    mixer, ffn = block.mixer, block.ffn
+    count = 0
+    if isinstance(mixer, AttentionArgs):
+        is_flat = mixer.qk_norm is not None and mixer.qk_norm.kind == "flat"
+        count += 2 * is_flat + (mixer.out_norm is not None)
+    dense = ffn if isinstance(ffn, FeedForwardArgs) else ffn.shared.feed_forward if ffn.shared is not None else None
+    return count + (dense is not None and dense.inner_norm is not None)
+
+
+def _context(
+    args: DecoderArgs, blocks: Sequence[PlannedBlock], dims: ArchonParallelDims, step: StepShape
+) -> Iterator[Collective]:
+    """Ulysses: heads for tokens before attention, tokens for heads behind it, and the same backward. Scores are gathered."""
+    rows = step.num_tokens // dims.cp
     for block in blocks:
-        mixer, rows = block.mixer, step.num_tokens // dims.cp
-        if isinstance(mixer, DeltaNetArgs):
-            keys, values = mixer.num_value_heads * mixer.key_head_dim, mixer.num_value_heads * mixer.value_head_dim
-            widths = [2 * mixer.num_key_heads * mixer.key_head_dim + values] * 2 + [keys, keys, values, values]
-        else:
-            widths = _attention_widths(mixer)
-        elements = sum(widths) // (1 if isinstance(mixer, DeltaNetArgs) else dims.tp)
-        size = rows * elements * step.compute_bytes * (dims.cp - 1) // dims.cp // len(widths)
-        yield _make("cp", "all_to_all", "heads for tokens", 2 * len(widths), size, step)
+        exchanged = _exchanged_widths(block.args.mixer, dims)
+        size = rows * sum(exchanged) * step.compute_bytes * (dims.cp - 1) // dims.cp // len(exchanged)
+        runs = (block.exchanges + 1) * len(exchanged)
+        yield _make("cp", "all_to_all", "heads for tokens", runs, size, step)
+    if step.has_head:
+        scores = rows * 2 * _STATISTIC_BYTES * (dims.cp - 1)
+        yield _make("cp", "all_gather", "scores of tokens", 1, scores, step)
 
 
-def _attention_widths(mixer: AttentionArgs | MLAArgs) -> list[int]:
-    """Channels of q, k, v and the output."""
+def _exchanged_widths(mixer: AttentionArgs | MLAArgs | DeltaNetArgs, dims: ArchonParallelDims) -> list[int]:
+    """Channels of each exchange: what goes to heads together, and what comes back."""
+    if isinstance(mixer, DeltaNetArgs):
+        values, heads = mixer.num_value_heads * mixer.value_head_dim, mixer.num_value_heads
+        channels = 2 * mixer.num_key_heads * mixer.key_head_dim + values
+        return [channels, channels, 2 * heads * mixer.key_head_dim + values, heads, heads, values]
     if isinstance(mixer, MLAArgs):
-        qk = mixer.num_heads * (mixer.nope_head_dim + mixer.rope_head_dim)
-        return [qk, qk, *[mixer.num_heads * mixer.value_head_dim] * 2]
-    return [
-        mixer.num_heads * mixer.head_dim,
-        mixer.num_kv_heads * mixer.head_dim,
-        mixer.num_kv_heads * mixer.value_head_dim,
-        mixer.num_heads * mixer.value_head_dim,
-    ]
+        width = mixer.nope_head_dim + mixer.rope_head_dim
+        heads = mixer.num_heads // dims.tp
+        return [heads * (2 * width + mixer.value_head_dim), heads * mixer.value_head_dim]
+    heads = mixer.num_heads // dims.tp
+    key_heads = max(mixer.num_kv_heads // dims.tp, dims.cp)  # repeated where there are fewer than ranks
+    inputs = heads * mixer.head_dim + key_heads * (mixer.head_dim + mixer.value_head_dim)
+    return [inputs, heads * mixer.value_head_dim]
 
 
 def _experts(
-    args: DecoderArgs, blocks: list[LayerArgs], dims: ArchonParallelDims, step: StepShape
+    args: DecoderArgs, block: PlannedBlock, moe: MoEArgs, dims: ArchonParallelDims, step: StepShape
 ) -> Iterator[Collective]:
-    """Rows go to their experts and back, and the same backward; every expert equally popular."""
-    for block in blocks:
-        if isinstance(block.ffn, MoEArgs):
-            rows = _rows(dims, step) * block.ffn.top_k
-            size = rows * args.hidden_size * step.compute_bytes * (dims.ep - 1) // dims.ep
-            yield _make("ep", "all_to_all", "rows to experts and back", 4, size, step)
-            yield _make("ep", "all_to_all", "numbers of rows", 1, block.ffn.num_experts * 8, step)
+    """Rows go to their experts and back, and the same backward; every expert equally popular. Ranks that cut experts gather
+    their rows first, and scatter the sums."""
+    rows, cuts = _rows(dims, step) * moe.top_k, dims.expert_tp
+    row_bytes, counts_bytes = args.hidden_size * step.compute_bytes, moe.num_experts * _COUNT_BYTES
+    if dims.ep > 1:
+        size = rows * cuts * row_bytes * (dims.ep - 1) // dims.ep
+        yield _make("ep", "all_to_all", "rows to experts and back", 2 * (block.exchanges + 1), size, step)
+        yield _make("ep", "all_to_all", "numbers of rows", block.gathers, counts_bytes, step)
+    if cuts > 1:
+        size = rows * row_bytes * (cuts - 1)
+        yield _make("etp", "all_gather", "rows of experts that are cut", block.gathers + 1, size, step)
+        yield _make("etp", "reduce_scatter", "rows of experts that are cut", block.exchanges + 1, size, step)
+        yield _make("etp", "all_gather", "numbers of rows", block.gathers, counts_bytes * (cuts - 1), step)
+        if moe.experts.bias:
+            size = moe.num_experts // dims.ep * row_bytes
+            yield _make("etp", "all_reduce", "gradients of whole parameters", 1, size, step)
 
 
 def merged(collectives: list[Collective]) -> list[Collective]:

@@ -8,7 +8,7 @@ Called by `report`. Sizes are in numbers of elements; `report` knows the dtypes.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 
 import torch
 from torch import nn
@@ -19,6 +19,7 @@ from areal.experimental.models.archon.model_args import DecoderArgs
 from areal.experimental.models.archon.moe.moe import moe_layers
 from areal.experimental.models.archon.parallel.dims import ArchonParallelDims
 from areal.experimental.models.archon.parallel.parallelize import parallelize_decoder
+from areal.experimental.models.archon.parallel.plan import Gradient, plan_modules
 from areal.experimental.models.archon.parallel.scoring import ScoringDecoder
 from areal.experimental.models.archon.planning.fake_world import fake_world
 
@@ -27,31 +28,33 @@ from areal.experimental.models.archon.planning.fake_world import fake_world
 class RankParameters:
     """Parameters of a rank, in elements.
 
-    total: of its model parts before any cut; local: what it keeps, of which local_experts of experts; largest_unit, root: what FSDP gathers of the largest block
-    and of the part outside of blocks, after tensor and expert parallelism; num_units: how many units it gathers in turn.
+    total: of its model parts before any cut; local: what it keeps, of which local_experts of experts and local_root outside
+    of blocks; gathered, largest_unit, root: what FSDP gathers of everything, of the largest block and of the part outside of
+    blocks, after tensor and expert parallelism; num_blocks, num_expert_units, num_roots: the units it gathers in turn;
+    num_summed, summed_elements: parameters whose gradients tensor-parallel ranks sum.
     """
 
     total: int
     local: int
     local_experts: int
+    local_root: int
+    gathered: int
     largest_unit: int
     root: int
-    num_units: int
+    num_blocks: int
+    num_expert_units: int
+    num_roots: int
+    num_summed: int
+    summed_elements: int
 
 
 def rank_parameters(
     args: DecoderArgs, dims: ArchonParallelDims, rank: int, parts: Iterable[ModelPart]
 ) -> RankParameters:
     """What `rank` holds if it runs these parts of the model."""
-    totals = [_part_parameters(args, dims, rank, part) for part in parts]
-    return RankParameters(
-        total=sum(t.total for t in totals),
-        local=sum(t.local for t in totals),
-        local_experts=sum(t.local_experts for t in totals),
-        largest_unit=max(t.largest_unit for t in totals),
-        root=sum(t.root for t in totals),
-        num_units=sum(t.num_units for t in totals),
-    )
+    totals = [asdict(_part_parameters(args, dims, rank, part)) for part in parts]
+    sums = {name: sum(total[name] for total in totals) for name in totals[0]}
+    return RankParameters(**{**sums, "largest_unit": max(total["largest_unit"] for total in totals)})
 
 
 def _part_parameters(args: DecoderArgs, dims: ArchonParallelDims, rank: int, part: ModelPart) -> RankParameters:
@@ -60,16 +63,37 @@ def _part_parameters(args: DecoderArgs, dims: ArchonParallelDims, rank: int, par
         with torch.device("meta"):
             model = ScoringDecoder(args, part)
         total = _num_elements(model)
+        summed = _summed(model, dims.tp)
         parallelize_decoder(model, dims, param_dtype=torch.bfloat16)
         blocks = [_gathered(block, dims) for block in model.layers.values()]
+        gathered, experts = _gathered(model, dims), [moe.experts for moe in moe_layers(model).values()]
+        root = gathered - sum(blocks)
         return RankParameters(
             total=total,
             local=_local_elements(model),
-            local_experts=sum(_local_elements(moe.experts) for moe in moe_layers(model).values()),
+            local_experts=sum(map(_local_elements, experts)),
+            local_root=_local_elements(model) - sum(map(_local_elements, model.layers.values())),
+            gathered=gathered,
             largest_unit=max(blocks, default=0),
-            root=_gathered(model, dims) - sum(blocks),
-            num_units=len(blocks) + 1,
+            root=root,
+            num_blocks=len(blocks),
+            num_expert_units=len(experts),
+            num_roots=int(root > 0),
+            num_summed=len(summed),
+            summed_elements=sum(summed),
         )
+
+
+def _summed(model: ArchonModel, tp: int) -> list[int]:
+    """Sizes of the parameters that tensor-parallel ranks apply to different tokens or heads."""
+    if tp == 1:
+        return []
+    return [
+        plan.module._parameters[name].numel()  # type: ignore[union-attr]
+        for plan in plan_modules(model, tp)
+        for name, param in plan.parameters.items()
+        if param.gradient is Gradient.SUM
+    ]
 
 
 def _num_elements(model: ArchonModel) -> int:

@@ -8,21 +8,33 @@ counted. Must never need the hardware that it plans for.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any
 
 from areal.experimental.models.archon.model import ModelPart
 from areal.experimental.models.archon.model_args import DecoderArgs
 from areal.experimental.models.archon.parallel.dims import ArchonParallelDims
-from areal.experimental.models.archon.parallel.fsdp import ReshardPolicy, reshards_after_forward
-from areal.experimental.models.archon.parallel.stages import count_stages, model_parts, stages_of_rank
+from areal.experimental.models.archon.parallel.fsdp import ReshardPolicy, defers_reduction, reshards_after_forward
+from areal.experimental.models.archon.parallel.stages import (
+    STAGES_PER_RANK,
+    V_SCHEDULES,
+    count_stages,
+    model_parts,
+    rank_of_stage,
+    stages_of_rank,
+)
 from areal.experimental.models.archon.parallel.validate import check_layout
 from areal.experimental.models.archon.planning.activations import layer_activations
-from areal.experimental.models.archon.planning.collectives import Collective, StepShape, merged, step_collectives
+from areal.experimental.models.archon.planning.collectives import (
+    CheckpointMode,
+    Collective,
+    PlannedBlock,
+    StepShape,
+    step_collectives,
+)
 from areal.experimental.models.archon.planning.parameters import RankParameters, rank_parameters
 
-CheckpointMode = Literal["none", "selective", "full"]
 _SELECTIVE_SHARE = 0.5
 """Selective checkpointing keeps every second matrix product and all attention outputs: about half of what a block keeps."""
 _LOGIT_COPIES = 3  # a chunk of logits in fp32, its softmax, and the gradient
@@ -32,7 +44,12 @@ _GIB = 2**30
 
 @dataclass(frozen=True, kw_only=True)
 class PlanInputs:
-    """What the plan depends on besides model and layout. Bytes are of one element; `num_tokens` of one micro-batch."""
+    """What the plan depends on besides model and layout. Bytes are of one element; `num_tokens` of one micro-batch.
+
+    checkpoint_every: of which blocks a stage recomputes what `checkpointing` says: every N-th. kept_share: of what a block
+    would keep, the part that selective checkpointing keeps. offloads: whether parameters, gradients and optimizer state are
+    in host memory.
+    """
 
     num_tokens: int
     num_micro_batches: int
@@ -40,7 +57,11 @@ class PlanInputs:
     master_bytes: int = 4
     num_moments: int = _ADAM_MOMENTS
     logits_chunk: int = 1024
+    reduce_bytes: int = 4
     checkpointing: CheckpointMode = "none"
+    checkpoint_every: int = 1
+    kept_share: float = _SELECTIVE_SHARE
+    offloads: bool = False
     reshard_policy: ReshardPolicy = "default"
     pp_schedule: str = "1F1B"
     pp_layers_per_stage: int | None = None
@@ -49,7 +70,7 @@ class PlanInputs:
 
 @dataclass(frozen=True, kw_only=True)
 class RankPlan:
-    """One pipeline rank; sizes in bytes."""
+    """One pipeline rank; sizes in bytes. host_bytes: of weights, gradients and optimizer state, those in host memory."""
 
     pp_rank: int
     layers: tuple[int, ...]
@@ -60,12 +81,13 @@ class RankPlan:
     gathered_bytes: int
     activations_bytes: int
     logits_bytes: int
+    host_bytes: int
     collectives: tuple[Collective, ...]
 
     @property
     def total_bytes(self) -> int:
-        """All of it at the worst moment of a step."""
-        held = self.weights_bytes + self.gradients_bytes + self.optimizer_bytes
+        """All of it on the device at the worst moment of a step."""
+        held = self.weights_bytes + self.gradients_bytes + self.optimizer_bytes - self.host_bytes
         return held + self.gathered_bytes + self.activations_bytes + self.logits_bytes
 
 
@@ -89,9 +111,7 @@ def make_plan(args: DecoderArgs, dims: ArchonParallelDims, inputs: PlanInputs, l
     if inputs.num_tokens % dims.seq_len_divisor:
         padded = -(-inputs.num_tokens // dims.seq_len_divisor) * dims.seq_len_divisor
         inputs = PlanInputs(**{**asdict(inputs), "num_tokens": padded})  # as the engine pads
-    ranks = tuple(
-        _rank_plan(args, dims, inputs, pp_rank, parts) for pp_rank, parts in _parts_by_rank(args, dims, inputs)
-    )
+    ranks = tuple(_rank_plan(args, dims, inputs, rank) for rank in _pipeline_ranks(args, dims, inputs))
     return Plan(
         layout=layout,
         world_size=dims.world_size,
@@ -100,69 +120,124 @@ def make_plan(args: DecoderArgs, dims: ArchonParallelDims, inputs: PlanInputs, l
     )
 
 
-def _parts_by_rank(
-    args: DecoderArgs, dims: ArchonParallelDims, inputs: PlanInputs
-) -> list[tuple[int, list[ModelPart]]]:
+@dataclass(frozen=True)
+class _PipelineRank:
+    """A rank of the pipeline, its parts of the model, and how many stages of others its own send to, forward and backward."""
+
+    rank: int
+    parts: tuple[ModelPart, ...]
+    num_sends: int
+
+
+def _pipeline_ranks(args: DecoderArgs, dims: ArchonParallelDims, inputs: PlanInputs) -> list[_PipelineRank]:
     if dims.pp == 1:
-        return [(0, [ModelPart.whole(args)])]
-    num_stages = count_stages(args.num_layers, dims.pp, inputs.pp_schedule, inputs.pp_layers_per_stage)
+        return [_PipelineRank(0, (ModelPart.whole(args),), 0)]
+    schedule = inputs.pp_schedule
+    num_stages = count_stages(args.num_layers, dims.pp, schedule, inputs.pp_layers_per_stage)
     parts = model_parts(args, num_stages, inputs.pp_less_layers)
-    return [
-        (rank, [parts[stage] for stage in stages_of_rank(rank, dims.pp, num_stages, inputs.pp_schedule)])
-        for rank in range(dims.pp)
-    ]
+    ranks = []
+    for rank in range(dims.pp):
+        own = stages_of_rank(rank, dims.pp, num_stages, schedule)
+        others = [other for stage in own for other in (stage - 1, stage + 1) if 0 <= other < num_stages]
+        sends = sum(rank_of_stage(other, dims.pp, num_stages, schedule) != rank for other in others)
+        ranks.append(_PipelineRank(rank, tuple(parts[stage] for stage in own), sends))
+    return ranks
 
 
-def _rank_plan(
-    args: DecoderArgs, dims: ArchonParallelDims, inputs: PlanInputs, pp_rank: int, parts: Sequence[ModelPart]
-) -> RankPlan:
-    held = rank_parameters(args, dims, pp_rank * dims.world_size // dims.pp, parts)
-    layers = tuple(i for part in parts for i in range(part.first_layer, part.last_layer))
+def _rank_plan(args: DecoderArgs, dims: ArchonParallelDims, inputs: PlanInputs, where: _PipelineRank) -> RankPlan:
+    parts = where.parts
+    held = rank_parameters(args, dims, where.rank * dims.world_size // dims.pp, parts)
     reshards = reshards_after_forward(inputs.reshard_policy, dims.pp_enabled)
+    reduces_once = dims.pp_enabled or defers_reduction(held.total, inputs.offloads)
     step = StepShape(
         num_micro_batches=inputs.num_micro_batches,
         num_tokens=inputs.num_tokens,
         compute_bytes=inputs.compute_bytes,
-        gathers_twice=reshards,
+        reduce_bytes=inputs.reduce_bytes,
+        reshards=reshards,
+        reduces_once=reduces_once,
+        logits_chunk=inputs.logits_chunk,
+        has_embedding=any(part.has_embedding for part in parts),
+        has_head=any(part.has_head for part in parts),
+        num_sends=where.num_sends,
     )
-    has_head = any(part.has_head for part in parts)
+    modes = _checkpointing_by_layer(parts, inputs)
+    blocks = [PlannedBlock(args.layers[layer], mode) for layer, mode in modes.items()]
+    weights = held.local * inputs.master_bytes
+    gradients = weights + _unreduced(dims, held, inputs, reduces_once)
+    optimizer = weights * inputs.num_moments
     return RankPlan(
-        pp_rank=pp_rank,
-        layers=layers,
+        pp_rank=where.rank,
+        layers=tuple(modes),
         parameters=held,
-        weights_bytes=held.local * inputs.master_bytes,
-        gradients_bytes=held.local * inputs.master_bytes,
-        optimizer_bytes=held.local * inputs.master_bytes * inputs.num_moments,
+        weights_bytes=weights,
+        gradients_bytes=gradients,
+        optimizer_bytes=optimizer,
         gathered_bytes=_gathered(dims, held, inputs, reshards),
-        activations_bytes=_activations(args, dims, inputs, layers, pp_rank),
-        logits_bytes=_logits(args, dims, inputs) if has_head else 0,
-        collectives=tuple(merged(step_collectives(args, layers, dims, held, step))),
+        activations_bytes=_activations(args, dims, inputs, modes, where.rank),
+        logits_bytes=_logits(args, dims, inputs) if step.has_head else 0,
+        host_bytes=2 * weights + optimizer if inputs.offloads else 0,
+        collectives=tuple(step_collectives(args, blocks, dims, held, step)),
     )
+
+
+def _checkpointing_by_layer(parts: Sequence[ModelPart], inputs: PlanInputs) -> dict[int, CheckpointMode]:
+    """The layers of a rank, and what of each is recomputed; every N-th is counted within its stage, as the engine does."""
+    return {
+        layer: inputs.checkpointing if count % inputs.checkpoint_every == 0 else "none"
+        for part in parts
+        for count, layer in enumerate(range(part.first_layer, part.last_layer), start=1)
+    }
+
+
+def _unreduced(dims: ArchonParallelDims, held: RankParameters, inputs: PlanInputs, reduces_once: bool) -> int:
+    """Whole gradients that wait for the last micro-batch of the step."""
+    waits = reduces_once and inputs.num_micro_batches > 1 and (dims.fsdp > 1 or dims.expert_fsdp > 1)
+    return held.gathered * inputs.reduce_bytes if waits else 0
 
 
 def _gathered(dims: ArchonParallelDims, held: RankParameters, inputs: PlanInputs, reshards: bool) -> int:
     """Parameters that FSDP has gathered at once: two units (one is prefetched) and the root, or all of them; one gradient."""
     if dims.fsdp == 1 and dims.expert_fsdp == 1 and inputs.compute_bytes == inputs.master_bytes:
         return 0
-    blocks = 2 * held.largest_unit if reshards else held.largest_unit * (held.num_units - 1)
+    blocks = min(2 * held.largest_unit, held.gathered - held.root) if reshards else held.gathered - held.root
     return (blocks + held.root) * inputs.compute_bytes + held.largest_unit * inputs.compute_bytes
 
 
 def _activations(
-    args: DecoderArgs, dims: ArchonParallelDims, inputs: PlanInputs, layers: Sequence[int], pp_rank: int
+    args: DecoderArgs,
+    dims: ArchonParallelDims,
+    inputs: PlanInputs,
+    modes: Mapping[int, CheckpointMode],
+    pp_rank: int,
 ) -> int:
     """Of all micro-batches that are in flight on the rank, plus the block that is being recomputed."""
-    blocks = [layer_activations(args, layer, inputs.num_tokens, dims) for layer in layers]
-    largest = max((block.kept for block in blocks), default=0)
-    if inputs.checkpointing == "none":
-        per_micro_batch, recomputed = sum(block.kept for block in blocks), 0
-    elif inputs.checkpointing == "full":
-        per_micro_batch, recomputed = sum(block.block_input for block in blocks), largest
-    else:
-        kept = sum(block.block_input + int(_SELECTIVE_SHARE * block.kept) for block in blocks)
-        per_micro_batch, recomputed = kept, largest
-    in_flight = min(inputs.num_micro_batches, dims.pp - pp_rank)  # 1F1B: warm-up forwards of the stages behind
-    return (per_micro_batch * in_flight + recomputed) * inputs.compute_bytes
+    kept, recomputed = 0, 0
+    for layer, mode in modes.items():
+        block = layer_activations(args, layer, inputs.num_tokens, dims)
+        if mode == "none":
+            kept += block.kept
+            continue
+        kept += block.block_input + (int(inputs.kept_share * block.kept) if mode == "selective" else 0)
+        recomputed = max(recomputed, block.kept)
+    return int(kept * _in_flight(dims, inputs, pp_rank) + recomputed) * inputs.compute_bytes
+
+
+def _in_flight(dims: ArchonParallelDims, inputs: PlanInputs, pp_rank: int) -> float:
+    """How many micro-batches wait for their backward at once, where each stage of the rank counts for its share.
+
+    1F1B: the forwards that warm up the stages behind. Interleaved: Narayanan et al. 2021, section 2.2, as torch orders it.
+    V schedules: as many as 1F1B's first rank, on every rank (Qi et al. 2024, section 4).
+    """
+    num, pp, per_rank = inputs.num_micro_batches, dims.pp, STAGES_PER_RANK[inputs.pp_schedule]
+    if pp == 1:
+        return min(num, 1)
+    if inputs.pp_schedule in V_SCHEDULES:
+        return min(num, pp)
+    if per_rank == 1:
+        return min(num, pp - pp_rank)
+    stages_ahead = (per_rank - 1) * pp + 2 * (pp - 1 - pp_rank) + 1
+    return min(num * per_rank, stages_ahead) / per_rank
 
 
 def _logits(args: DecoderArgs, dims: ArchonParallelDims, inputs: PlanInputs) -> int:
@@ -188,7 +263,12 @@ def render(plan: Plan) -> str:
         *_table(["axis", "collective", "of", "calls", "MiB sent"], _collective_rows(plan)),
         "",
         "Parameters are exact; activations are estimated for fused attention (see areal.experimental.models.archon.planning).",
+        "Left out of the collectives: sums of scalars (loss, weights, gradient norm) and loads of experts.",
     ]
+    if host := max(rank.host_bytes for rank in plan.ranks):
+        lines.append(
+            f"Of weights, gradients and optimizer {host / _GIB:.2f} GiB are in host memory and not in the total."
+        )
     return "\n".join(lines)
 
 
