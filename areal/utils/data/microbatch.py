@@ -121,8 +121,7 @@ def split_padded_tensor_dict_into_mb_list(
     mask = attention_mask_of(data)
     num_rows, seq_len = mask.shape
     size = mb_spec.granularity
-    if num_rows == 0 or num_rows % size:
-        raise ValueError(f"the number of rows must be a positive multiple of the granularity {size}, got {num_rows}")
+    _check_rows(num_rows, size, group)
     lengths = row_lengths(mask).numpy()
     units = lengths.reshape(-1, size).sum(1).tolist()
     _check_cap(units, mb_spec, group)
@@ -160,6 +159,17 @@ def _max_over(group: dist.ProcessGroup | None, value: int) -> int:
     tensor = torch.tensor(value, device=device)
     dist.all_reduce(tensor, dist.ReduceOp.MAX, group)
     return int(tensor)
+
+
+def _check_rows(num_rows: int, granularity: int, group: dist.ProcessGroup | None) -> None:
+    """Raise on all ranks when a rank has no rows or units that are not whole, as `_check_cap` does."""
+    is_wrong = num_rows == 0 or num_rows % granularity != 0
+    if not _max_over(group, int(is_wrong)):
+        return
+    wanted = f"the number of rows must be a positive multiple of the granularity {granularity}"
+    if is_wrong:
+        raise ValueError(f"{wanted}, got {num_rows}")
+    raise ValueError(f"{wanted} on every rank, got another number on another rank ({num_rows} here)")
 
 
 def _check_cap(units: Sequence[int], mb_spec: MicroBatchSpec, group: dist.ProcessGroup | None) -> None:

@@ -143,6 +143,20 @@ def test_split_synchronised_ranks_run_the_same_number_of_micro_batches() -> None
     assert second[2].startswith("another rank has more tokens")
 
 
+def _split_without_rows_on_rank_0(rank: int, world_size: int) -> str:
+    batch = {key: value[:rank] for key, value in make_batch([4]).items()}
+    with pytest.raises(ValueError, match="positive multiple") as error:
+        split_padded_tensor_dict_into_mb_list(batch, MicroBatchSpec(), dist.group.WORLD)
+    dist.barrier()  # nobody is left in a collective
+    return str(error.value)
+
+
+def test_split_rank_without_rows_raises_on_all_ranks() -> None:
+    first, second = run_ranks(_split_without_rows_on_rank_0, 2)
+    assert first.endswith("granularity 1, got 0")
+    assert second.endswith("on every rank, got another number on another rank (1 here)")
+
+
 def _containers_on_rank(rank: int, world_size: int) -> list:
     mine = {"x": torch.full((rank + 1, 2), rank), "nested": [torch.tensor(rank > 0), "text"]}
     received = broadcast_tensor_container(mine if rank == 1 else None, src_rank=1)
