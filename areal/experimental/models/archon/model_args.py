@@ -172,6 +172,8 @@ class DeltaNetArgs:
     conv_kernel: int
     norm: NormArgs
     activation: Activation = "silu"
+    step_scale: float = 1.0
+    """2.0 where steps may overshoot, so that the state's factors lie in (-1, 1) (olmo_hybrid)."""
     fused_projections: bool = False
     """Only for weight maps: whether HF stores [q,k,v,z] and [b,a] interleaved a key head (qwen3_next)."""
 

@@ -29,7 +29,7 @@ L2_EPS = 1e-6
 class GatedDeltaNet(nn.Module):
     """out_proj(norm(y) · silu(in_proj_z x)), y the gated delta rule of act(conv1d(in_proj_qkv x)).
 
-    Decay e^g with g = -e^{A_log} · softplus(in_proj_a x + dt_bias), step size β = sigmoid(in_proj_b x).
+    Decay e^g with g = -e^{A_log} · softplus(in_proj_a x + dt_bias), step size β = step_scale · sigmoid(in_proj_b x).
     """
 
     def __init__(self, args: DeltaNetArgs, hidden_size: int, layer: int) -> None:
@@ -72,10 +72,11 @@ class GatedDeltaNet(nn.Module):
         qkv = self.act(context.convolve(self.layer, qkv, self.conv1d.weight))
         q, k, v = qkv.split((self.key_width, self.key_width, self.value_width), dim=-1)
         repeats = args.num_value_heads // args.num_key_heads
-        q, k = (_unit(t.unflatten(-1, (-1, args.key_head_dim))).repeat_interleave(repeats, dim=1) for t in (q, k))
+        q, k = (unit_rows(t.unflatten(-1, (-1, args.key_head_dim))).repeat_interleave(repeats, dim=1) for t in (q, k))
         v = v.unflatten(-1, (-1, args.value_head_dim))
         log_decay = -self.A_log.float().exp() * F.softplus(a.float() + self.dt_bias)
-        y = context.delta_rule(self.layer, q, k, v, log_decay, torch.sigmoid(b))
+        steps = torch.sigmoid(b) if args.step_scale == 1.0 else torch.sigmoid(b) * args.step_scale
+        y = context.delta_rule(self.layer, q, k, v, log_decay, steps)
         # The gate multiplies in fp32, as HF does.
         gated = self.norm(y) * F.silu(z.unflatten(-1, (-1, args.value_head_dim)).float())
         return self.out_proj(gated.to(x_NE.dtype).flatten(-2))
@@ -99,7 +100,7 @@ class ConvWeight(nn.Module):
         nn.init.uniform_(self.weight, -bound, bound)
 
 
-def _unit(x: Tensor) -> Tensor:
+def unit_rows(x: Tensor) -> Tensor:
     """Vectors of length one along the last dimension, in fp32."""
     x = x.float()
     return x * torch.rsqrt(x.square().sum(-1, keepdim=True) + L2_EPS)

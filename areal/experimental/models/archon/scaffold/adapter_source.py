@@ -10,12 +10,20 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import fields
 
+from areal.experimental.models.archon.scaffold.rule_sizes import Size, sizes_of
 from areal.experimental.models.archon.weights import ops, rules
-from areal.experimental.models.archon.weights.ops import Chain, GroupedSplit, Op, Split
+from areal.experimental.models.archon.weights.ops import Chain, GroupedSplit, Join, Op, Split
 from areal.experimental.models.archon.weights.rules import Rule
 
 _WHOLE: tuple[str, ...] = ("llama_rules", "olmo2_rules", "gemma2_rules", "glm_rules", "phi3_rules")
-_PARTS: tuple[str, ...] = ("base_rules", "pre_norm_rules", "attention_rules", "mla_rules", "ffn_rules")
+_PARTS: tuple[str, ...] = (
+    "base_rules",
+    "pre_norm_rules",
+    "attention_rules",
+    "mla_rules",
+    "delta_net_rules",
+    "ffn_rules",
+)
 _MOE: tuple[str, ...] = ("deepseek_moe_rules", "moe_rules")
 
 
@@ -35,10 +43,13 @@ def rule_lines(found: Sequence[Rule], archon: str) -> tuple[list[str], list[str]
             lines.append(f"*{name}()")
             helpers.add(name)
             left = [rule for rule in left if rule not in covered]
-    singles = [_single(rule) for rule in left]
+    of_nets = [rule for rule in left if any(size.is_of_net for size in sizes_of(rule.op))]
+    singles = [_single(rule) for rule in left if rule not in of_nets]
     if not helpers & {*_WHOLE, "base_rules"}:
         singles.append('rename("score.weight", "score.weight")')
-    helpers |= {line.partition("(")[0] for line in singles}
+    helpers |= {line.partition("(")[0] for line in (*singles, *map(_single, of_nets))}
+    if of_nets:
+        singles.append(f"*(rule for net in nets for rule in ({', '.join(map(_single, of_nets))},))")
     imports = [
         f"from {archon}.weights.adapter import StateDictAdapter",
         f"from {archon}.weights.rules import {', '.join(sorted({*helpers, 'Rule'}))}",
@@ -46,8 +57,9 @@ def rule_lines(found: Sequence[Rule], archon: str) -> tuple[list[str], list[str]
     names = sorted({name for rule in left if rule.op is not None for name in _op_names(rule.op)})
     if used := [name for name in names if any(f"{name}(" in line for line in singles)]:
         imports.append(f"from {archon}.weights.ops import {', '.join(used)}")
-    if any("mixer." in line for line in singles):
-        imports.append(f"from {archon}.model_args import AttentionArgs")
+    mixers = {"mixer.": "AttentionArgs", "net.": "DeltaNetArgs"}
+    if kinds := [kind for name, kind in mixers.items() if any(name in line for line in singles)]:
+        imports.append(f"from {archon}.model_args import {', '.join(kinds)}")
     return [*singles, *lines], imports
 
 
@@ -62,6 +74,9 @@ def _comparable(rule: Rule) -> Rule:
 
 def _single(rule: Rule) -> str:
     hf = rule.hf[0]
+    if len(rule.hf) > 1:
+        sides = [f"({', '.join(map(_quoted, names))},)" for names in (rule.ours, rule.hf)]
+        return f"Rule({', '.join(sides)}, {_op_source(rule.op)})"
     if len(rule.ours) == 1:
         op = "" if rule.op is None else f", {_op_source(rule.op)}"
         return f'rename("{rule.ours[0]}", "{hf}"{op})'
@@ -70,12 +85,19 @@ def _single(rule: Rule) -> str:
     return f'split(({ours}), "{hf}"{op})'
 
 
+def _quoted(text: str) -> str:
+    return f'"{text}"'
+
+
 def _op_source(op: Op | None) -> str:
     assert op is not None
     if isinstance(op, Chain):
         return f"Chain(({', '.join(_op_source(part) for part in op.ops)},))"
     if isinstance(op, GroupedSplit):
-        return "GroupedSplit(mixer.num_kv_heads)"
+        parts = [f"({', '.join(Size(rows).code for rows in part)},)" for part in op.parts or ()]
+        return f"GroupedSplit({Size(op.num_groups).code}{f', ({chr(44).join(parts)})' if parts else ''})"
+    if isinstance(op, Join):
+        return f"Join(({', '.join(Size(rows).code for rows in op.sizes)},))"
     parts = [f"{f.name}={op.__dict__[f.name]!r}" for f in fields(op)]  # type: ignore[arg-type]
     return f"{type(op).__name__}({', '.join(parts)})"
 

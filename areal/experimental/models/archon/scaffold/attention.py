@@ -78,10 +78,7 @@ def fit_attention(mixer: MixerTrace) -> FittedAttention:
     inputs = [p for p in products if same(p.x, mixer.x)]
     outputs = [p for p in products if same(p.y, mixer.y)]
     if len(outputs) != 1 or len(inputs) + 1 != len(products):
-        raise Unexplained(
-            mixer.where,
-            f"expected projections of the input and one before the output, got {[p.name for p in products]}",
-        )
+        raise Unexplained(mixer.where, _odd_projections(mixer, products, inputs, outputs))
     failures: list[Unexplained] = []
     for reading in _readings(inputs, attend):
         try:
@@ -96,6 +93,19 @@ def fit_attention(mixer: MixerTrace) -> FittedAttention:
             f"attention gets for {attend.q.shape[1]} query heads of {attend.q.shape[-1]}",
         )
     raise min(failures, key=lambda error: min(error.errors.values(), default=float("inf")))
+
+
+def _odd_projections(
+    mixer: MixerTrace, products: Sequence[LinearCall], inputs: Sequence[LinearCall], outputs: Sequence[LinearCall]
+) -> str:
+    """Which products have no place in attention."""
+    stacked = [c for c in mixer.calls if any(p.ndim == 3 for p in c.module.parameters(recurse=False))]
+    if stacked:
+        return f"attention holds stacked matrices ({stacked[0].name}, {type(stacked[0].module).__name__}): experts inside a mixer"
+    names = [p.name.removeprefix(f"{mixer.where}.") for p in products]
+    odd = [name for name, p in zip(names, products) if p not in inputs and p not in outputs]
+    what = f"expected projections of the input and one before the output, got {names}"
+    return f"{what}, of which {odd} neither read the input nor give the output" if odd else what
 
 
 def _fit_reading(mixer: MixerTrace, reading: _Projections, out: LinearCall) -> FittedAttention:

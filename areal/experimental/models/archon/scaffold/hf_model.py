@@ -25,6 +25,8 @@ PROBE = "areal_scaffold_probe"
 NUM_TOKENS = 40
 """More than twice every tiny window and step, so that doubled ones are still seen."""
 MAX_PARAMETERS = 30_000_000
+SLOWER_DECAY = 4.0
+"""Of logarithms of decay rates, which start up to 16 a token."""
 NOISE = 0.2
 """Standard deviation added to every parameter: default ones and zeros would hide offsets, biases and roles."""
 
@@ -103,7 +105,9 @@ def build(config: PreTrainedConfig, seed: int) -> PreTrainedModel:
     stored = model.state_dict(keep_vars=True)
     seen: set[int] = set()
     with torch.no_grad():
-        for tensor in stored.values():
+        for name, tensor in stored.items():
+            if name.endswith(".A_log"):  # slow decay: who forgets at once has outputs near zero, whose norm is rounding
+                tensor.sub_(SLOWER_DECAY)
             if tensor.is_floating_point() and id(tensor) not in seen:
                 seen.add(id(tensor))
                 tensor.add_(torch.randn_like(tensor) * NOISE)

@@ -12,7 +12,15 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from areal.experimental.models.archon.scaffold.dataflow import TOLERANCE, is_norm_like, mismatch, rows, same
+from areal.experimental.models.archon.scaffold.dataflow import (
+    TOLERANCE,
+    is_multiple,
+    is_norm_like,
+    mismatch,
+    ratio,
+    rows,
+    same,
+)
 from areal.experimental.models.archon.scaffold.findings import Unexplained
 from areal.experimental.models.archon.scaffold.hf_model import Call, Trace
 
@@ -53,7 +61,7 @@ class LayoutSolver:
         x, y = rows(self.layer.x), rows(self.layer.y)
         attention_norm, start = self._norm_before(self.mixer.x)
         if not same(start, x):
-            raise self._unexplained("the mixer reads neither the block's input nor a norm of it", start, x)
+            raise self._odd_input(start, x)
         mixer_post, mixed = self._norm_after(self.mixer.y)
         ffn_norm, read = self._norm_before(self.ffn.x)
         ffn_post, fed = self._norm_after(self.ffn.y)
@@ -104,5 +112,17 @@ class LayoutSolver:
             )
         return scale
 
-    def _unexplained(self, what: str, got: Tensor, expected: Tensor) -> Unexplained:
-        return Unexplained(self.layer.name, what, {"input of the block": mismatch(got, expected)})
+    def _odd_input(self, got: Tensor, x: Tensor) -> Unexplained:
+        """Why the mixer's input is not one of ours: what it is a multiple of, or the module that it comes from."""
+        errors = {"input of the block": mismatch(got, x)}
+        for call in self.norms:
+            if is_multiple(rows(self.mixer.x), rows(call.y)):
+                factor = ratio(rows(self.mixer.x), rows(call.y))
+                return Unexplained(
+                    self.layer.name, f"the mixer reads {factor:.6g} times the output of {call.name}", errors
+                )
+        for call in self.trace.under(self.layer.name):
+            if call.name not in self.mixer.names and same(rows(call.y), rows(self.mixer.x)):
+                what = f"{type(call.module).__name__} stands before the mixer and is not a normalisation"
+                return Unexplained(call.name, what, errors)
+        return Unexplained(self.layer.name, "the mixer reads neither the block's input nor a norm of it", errors)

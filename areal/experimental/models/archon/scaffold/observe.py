@@ -24,6 +24,7 @@ from areal.experimental.models.archon.model_args import (
 )
 from areal.experimental.models.archon.scaffold.attention import FittedAttention, MixerTrace, fit_attention
 from areal.experimental.models.archon.scaffold.dataflow import is_multiple, is_norm_like, mismatch, ratio, rows, same
+from areal.experimental.models.archon.scaffold.delta_net import FittedDeltaNet, fit_delta_net, is_delta_net
 from areal.experimental.models.archon.scaffold.feed_forward import FittedFeedForward, fit_feed_forward
 from areal.experimental.models.archon.scaffold.findings import Refused, Unexplained
 from areal.experimental.models.archon.scaffold.hf_model import Attend, Call, Trace, trace_module
@@ -31,6 +32,7 @@ from areal.experimental.models.archon.scaffold.layout import Branch, LayoutSolve
 from areal.experimental.models.archon.scaffold.mla import FittedMLA, fit_mla, is_latent
 from areal.experimental.models.archon.scaffold.moe import FittedMoE, fit_moe, has_experts
 from areal.experimental.models.archon.scaffold.norms import FittedNorm, fit_norm
+from areal.experimental.models.archon.scaffold.tiny_config import layer_lists
 
 NUM_ROUTED_TOKENS = 500
 
@@ -172,41 +174,72 @@ class Observer:
             raise Unexplained(call.name, "has a normalisation behind another one")
         roles = {role: norm if norm is not None else layout.norms[role] for role, norm in roles.items()}
         norms = {role: self._norm(f"layers.{i}.{role}", norm) for role, norm in roles.items()}
-        mixer = self._fit_mixer(i, mixer_call.name, mix, mixer_inside, attend)
+        mixer = self._fit_mixer(i, mixer_call, mix, mixer_inside, attend)
         fed = self._fit_ffn(i, call, feeds, inside, ffn)
         return LayerArgs(
             mixer=mixer.args, ffn=fed.args, parallel=layout.parallel, residual_scale=layout.residual_scale, **norms
         )
 
-    def _mixer(self, layer: Call) -> tuple[Call, Attend]:
-        """The direct child of a block that calls attention."""
+    def _mixer(self, layer: Call) -> tuple[Call, Attend | None]:
+        """The direct child of a block that calls attention, or is a gated DeltaNet."""
         attends = [a for a in self.trace.attends if any(a.module is c.module for c in self.trace.under(layer.name))]
-        if len(attends) != 1:
+        if not attends:
+            return self._linear_mixer(layer), None
+        if len(attends) > 1:
             children = ", ".join(sorted({type(module).__name__ for module in layer.module.children()}))
             what = f"calls transformers' attention function {len(attends)} times, expected once (children: {children})"
-            if not attends:
-                what += "; mixers other than softmax attention (state spaces, convolutions, linear attention) and attention "
-                what += "that bypasses this function are not measured"
             raise Unexplained(layer.name, what)
         path = next(c.name for c in self.trace.calls if c.module is attends[0].module)
         child = ".".join(path.split(".")[: layer.name.count(".") + 2])
         return self.trace.calls_of(child)[0], attends[0]
 
+    def _linear_mixer(self, layer: Call) -> Call:
+        """The direct child of a block without attention that mixes tokens: gated DeltaNet, or a refusal with its name."""
+        children = self._with_matrices(layer)
+        found = [c for c in children if is_delta_net(c.module)]
+        if len(found) == 1:
+            return found[0]
+        first = children[0] if children else layer
+        index = int(layer.name.rpartition(".")[2])
+        kinds = [
+            f"{name}[{index}] is {entries[index]!r}"
+            for name, entries in layer_lists(self.config).items()
+            if isinstance(entries[index], str)
+        ]
+        raise Unexplained(
+            first.name,
+            f"{type(first.module).__name__} does not call transformers' attention function"
+            f"{f' (config: {kinds[0]})' if kinds else ''}; of mixers other than softmax attention only gated DeltaNet is "
+            "known: no state spaces, convolutions, or other linear attention",
+        )
+
     def _feeds(self, layer: Call, mixer: Call) -> list[Call]:
         """The direct children with matrices that are not the mixer."""
-        depth = layer.name.count(".") + 1
-        found = [
-            c
-            for c in self.trace.under(layer.name)
-            if c.name.count(".") == depth and c.name != mixer.name and any(p.ndim > 1 for p in c.module.parameters())
-        ]
+        found = [c for c in self._with_matrices(layer) if c.name != mixer.name]
+        for call in found:
+            if any(p.ndim == 3 and p.shape[1] == 1 for p in call.module.parameters()):
+                what = f"{type(call.module).__name__} convolves tokens beside the mixer {mixer.name}; a block has one mixer"
+                raise Unexplained(call.name, what)
         if not found:
             raise Unexplained(layer.name, "has no child with matrices besides its mixer")
         return found
 
+    def _with_matrices(self, layer: Call) -> list[Call]:
+        depth = layer.name.count(".") + 1
+        return [
+            c
+            for c in self.trace.under(layer.name)
+            if c.name.count(".") == depth and any(p.ndim > 1 for p in c.module.parameters())
+        ]
+
     def _fit_mixer(
-        self, i: int, where: str, branch: Branch, inside: list[Call], attend: Attend
-    ) -> FittedAttention | FittedMLA:
+        self, i: int, call: Call, branch: Branch, inside: list[Call], attend: Attend | None
+    ) -> FittedAttention | FittedMLA | FittedDeltaNet:
+        where = call.name
+        if attend is None:
+            net = fit_delta_net(where, inside, rows(branch.x), rows(branch.y), call.module, self.known_eps)
+            self.tensors |= {f"layers.{i}.linear_attn.{name}": t for name, t in net.weights.items()}
+            return net
         kinds = self.config.to_dict().get("layer_types") or []
         kind = kinds[i] if i < len(kinds) else ""
         mixer = MixerTrace(where, inside, attend, rows(branch.x), rows(branch.y), self.config, kind, self.known_eps)

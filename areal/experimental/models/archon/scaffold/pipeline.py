@@ -12,7 +12,7 @@ import logging
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -24,13 +24,13 @@ from transformers import PreTrainedConfig
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
-from areal.experimental.models.archon.model_args import AttentionArgs
 from areal.experimental.models.archon.proof.case import Case
 from areal.experimental.models.archon.scaffold import given
 from areal.experimental.models.archon.scaffold.findings import Ambiguous, Refused, Unexplained
 from areal.experimental.models.archon.scaffold.hf_model import PROBE, build, check_size, random_tokens, trace
 from areal.experimental.models.archon.scaffold.relate import Family, relate
 from areal.experimental.models.archon.scaffold.rope_study import study_ropes
+from areal.experimental.models.archon.scaffold.rule_sizes import named_sizes
 from areal.experimental.models.archon.scaffold.sensitivity import Sample, Study, fields_of
 from areal.experimental.models.archon.scaffold.source import FamilySource, Names
 from areal.experimental.models.archon.scaffold.tiny_config import (
@@ -43,15 +43,12 @@ from areal.experimental.models.archon.scaffold.tiny_config import (
 from areal.experimental.models.archon.scaffold.uniqueness import ambiguities
 from areal.experimental.models.archon.scaffold.verify import is_steady
 from areal.experimental.models.archon.scaffold.weight_rules import infer_rules
-from areal.experimental.models.archon.weights.ops import GroupedSplit
 from areal.experimental.models.archon.weights.rules import Rule
 
 SEEDS = (0, 1, 2)
 MAX_VARIANTS = 10
 ROPE_WIDTH = 16
 """Of tiny heads that have not been observed."""
-KEY_HEADS = 0
-"""Stands for their number in rules; see `adapter_source`."""
 MAX_SOURCE_LINES = 90
 logger = logging.getLogger(__name__)
 
@@ -288,19 +285,7 @@ def _rules(samples: list[Sample]) -> list[Rule]:
             model.save_pretrained(folder)
             disk = {n: t for path in sorted(Path(folder).glob("*.safetensors")) for n, t in load_file(path).items()}
         tensors = sample.observation.tensors
-        found |= dict.fromkeys(_by_key_heads(rule, sample) for rule in infer_rules(tensors, disk))
+        found |= dict.fromkeys(named_sizes(rule, sample.observation.args) for rule in infer_rules(tensors, disk))
         memory = {name: t.detach() for name, t in model.state_dict().items()}
-        in_memory |= dict.fromkeys(_by_key_heads(rule, sample) for rule in infer_rules(tensors, memory))
+        in_memory |= dict.fromkeys(named_sizes(rule, sample.observation.args) for rule in infer_rules(tensors, memory))
     return [*found, *(rule for rule in in_memory if rule not in found)]
-
-
-def _by_key_heads(rule: Rule, sample: Sample) -> Rule:
-    """A rule whose groups are key heads, in the form that does not depend on their number."""
-    if not isinstance(rule.op, GroupedSplit):
-        return rule
-    mixer = sample.observation.args.layers[0].mixer
-    if not isinstance(mixer, AttentionArgs) or mixer.num_kv_heads != rule.op.num_groups:
-        raise Unexplained(
-            "weights", f"{rule.hf[0]} is stored in {rule.op.num_groups} groups, which are not the key heads"
-        )
-    return replace(rule, op=GroupedSplit(KEY_HEADS))

@@ -106,12 +106,17 @@ def relate(study: Study, rules: list[Rule], rope_kinds: Sequence[str], failed_ro
 
 
 def _heads_are_usual(points: Sequence[Point], layers: Sequence[LayerArgs]) -> bool:
+    """Whether `head_fields` gives the heads of every layer with grouped-query attention, and there is no other attention."""
+    kinds = {type(layer.mixer) for layer in layers}
+    if AttentionArgs not in kinds or MLAArgs in kinds:
+        return False
     for point, layer in zip(points, layers):
         try:
             expected = head_fields(point.hf)
         except (UnsupportedConfig, TypeError, ZeroDivisionError):
             return False
-        if not isinstance(layer.mixer, AttentionArgs) or expected != {n: layer.mixer.__dict__[n] for n in HEADS}:
+        mixer = layer.mixer
+        if isinstance(mixer, AttentionArgs) and expected != {n: mixer.__dict__[n] for n in HEADS}:
             return False
     return True
 

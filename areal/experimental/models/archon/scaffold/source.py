@@ -213,7 +213,11 @@ class FamilySource:
     def _adapter(self) -> str:
         lines, imports = rule_lines(self.family.rules, ARCHON)
         return self.render(
-            "state_dict_adapter", imports="\n".join(imports), rules=lines, uses_mixer="mixer." in "".join(lines)
+            "state_dict_adapter",
+            imports="\n".join(imports),
+            rules=lines,
+            uses_mixer="mixer." in "".join(lines),
+            uses_nets="net." in "".join(lines),
         )
 
 

@@ -38,7 +38,7 @@ MAX_SMALL = 8
 """Defaults up to this are counts and switches; larger ones are sizes, which would make the model large."""
 # First match wins. Values: small, distinct, with groups > 1 and a window shorter than the probe.
 _SIZES: tuple[tuple[str, int], ...] = (
-    (r"vocab_size", 61),
+    (r"vocab_size(_per_layer_input)?", 61),
     (r"hidden_size|n_embd|d_model|hidden_dim", 64),
     (r"num_hidden_layers|n_layers?|num_layers|num_decoder_layers", NUM_LAYERS),
     (r"num_attention_heads|n_heads?|num_heads", 4),
@@ -66,8 +66,8 @@ _SIZES: tuple[tuple[str, int], ...] = (
 )
 # Factors of one are told from no factor at all; scores are kept small, because sharp ones amplify rounding.
 _FACTORS = ((r".*attention_multiplier", 0.2), (r".*(multiplier|scaling|scale|scaling_factor|scale_factor)", 0.7))
-_FLOATS = ((r"router_jitter_noise", 0.3),)
-"""Too small by default to be seen."""
+_FLOATS = ((r"router_jitter_noise", 0.3), (r".*norm.*eps(ilon)?", 0.01))
+"""Too small by default: to be seen, or to keep norms of nearly nothing from amplifying its rounding."""
 _SWITCHED_ON = ("use_sliding_window",)
 """Switches without which other fields mean nothing."""
 _COUNTS = ((r"(n|num)_shared_experts?", 2),)

@@ -97,6 +97,10 @@ def _of_layer(layer: LayerArgs) -> Iterator[tuple[str, LayerArgs]]:
             "attention: scale",
             replace(layer, mixer=replace(mixer, score=replace(mixer.score, scale=mixer.score.scale * 1.1))),
         )
+    else:
+        yield "linear attention: step scale", replace(layer, mixer=replace(mixer, step_scale=mixer.step_scale * 1.1))
+        for label, norm in _of_norm(mixer.norm):
+            yield f"linear attention: norm {label}", replace(layer, mixer=replace(mixer, norm=norm))
     ffn = layer.ffn
     changes = _of_moe(ffn) if isinstance(ffn, MoEArgs) else _of_activation(ffn)
     for label, fed in changes:

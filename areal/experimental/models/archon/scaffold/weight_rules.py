@@ -21,6 +21,7 @@ from areal.experimental.models.archon.weights.ops import (
     Chain,
     GroupedSplit,
     Interleave,
+    Join,
     Op,
     Split,
     Stack,
@@ -70,6 +71,8 @@ class _Finder:
                     break
         for name, t in list(self.missing.items()):
             self._match_stack(name, t, keys)
+        for name, t in list(self.missing.items()):
+            self._match_join(name, t)
         for name in list(self.left):
             if name in self.left:
                 self._match_fused(name, self.left[name])
@@ -93,6 +96,22 @@ class _Finder:
                 self._take((name,), tuple(str(n) for n in names), stack)
                 return
 
+    def _match_join(self, name: str, t: Tensor) -> None:
+        """Several of HF's, one after another along dim 0, are one of ours."""
+        for op, seen in itertools.islice(_views(t), 2 + t.ndim):
+            names: list[str] = []
+            start = 0
+            while start < len(seen):
+                match = next((n for n, part in self.left.items() if _starts_with(seen[start:], part)), None)
+                if match is None:
+                    break
+                names.append(match)
+                start += len(self.left[match])
+            if start == len(seen) and len(names) > 1:
+                join = Join(tuple(len(self.left[n]) for n in names))
+                self._take((name,), tuple(names), join if op is None else Chain((join, op)))
+                return
+
     def _match_fused(self, name: str, t: Tensor) -> None:
         values = set(t.flatten().tolist())
         members = [n for n, part in self.missing.items() if set(part.flatten()[:3].tolist()) <= values]
@@ -100,7 +119,7 @@ class _Finder:
             return
         for order in itertools.permutations(members):
             parts = [self.missing[n] for n in order]
-            for op in _fusions(parts):
+            for op in itertools.chain(_fusions(parts), _grouped_in_parts(parts)):
                 try:
                     got = op.to_hf(list(parts))[0]
                 except RuntimeError:
@@ -148,6 +167,20 @@ def _fusions(parts: Sequence[Tensor]) -> Iterator[Op]:
             yield Chain((Transpose(0, 1), Split(dim)))
 
 
+def _grouped_in_parts(parts: Sequence[Tensor]) -> Iterator[Op]:
+    """[q | k | v] of ours and one as wide as v, stored together key head by key head."""
+    if len(parts) != 2 or parts[0].ndim != 2:
+        return
+    keys, left = divmod(len(parts[0]) - len(parts[1]), 2)
+    for num_groups in range(1, max(keys, 0) + 1):
+        if not left and keys % num_groups == 0 and len(parts[1]) % num_groups == 0:
+            yield GroupedSplit(num_groups, ((keys, keys, len(parts[1])), (len(parts[1]),)))
+
+
+def _starts_with(t: Tensor, part: Tensor) -> bool:
+    return part.ndim == t.ndim > 1 and len(part) <= len(t) and torch.equal(t[: len(part)], part)
+
+
 def generalise(rules: Sequence[Rule]) -> list[Rule]:
     """Rules with `{i}` for layers, `{e}` for experts and `{p}` for weight and bias, each once."""
     general = list(dict.fromkeys(_with_wildcards(rule) for rule in rules))
@@ -184,7 +217,7 @@ def _with_wildcards(rule: Rule) -> Rule:
     hf = list(rule.hf)
     if match := _LAYER.match(rule.ours[0]):
         hf = [re.sub(rf"(?<=\.){match[1]}(?=\.)", "{i}", name, count=1) for name in hf]
-    if len(hf) > 1:
+    if len(hf) > 1 and not _is_join(rule.op):
         patterns = {_NUMBER.sub("{e}", name, count=1) for name in hf}
         if len(patterns) != 1:
             raise Unexplained("weights", f"names of stacked tensors differ in more than a number: {hf[:3]}")
@@ -192,9 +225,13 @@ def _with_wildcards(rule: Rule) -> Rule:
     return replace(rule, ours=ours, hf=tuple(hf))
 
 
+def _is_join(op: Op | None) -> bool:
+    return isinstance(op, Join) or (isinstance(op, Chain) and isinstance(op.ops[0], Join))
+
+
 def _parts_joined(rule: Rule) -> Rule | None:
     """The rule for weight and bias at once, where both sides end alike and the op does not care for dims."""
-    if isinstance(rule.op, Transpose | Chain | Stack | Unsqueeze):
+    if isinstance(rule.op, Transpose | Chain | Stack | Unsqueeze | Join):
         return None
     for part in ("weight", "bias"):
         if all(name.endswith(f".{part}") for name in (*rule.ours, *rule.hf)):
