@@ -57,6 +57,7 @@ class ArchonModel(BaseArchonModel):
         _check_part(args, part)
         self.args, self.part = args, part
         self.tok_embeddings = _embedding(args) if part.has_embedding else None
+        self.pos_embeddings = _position_embedding(args) if part.has_embedding else None
         norm = args.embedding.norm if part.has_embedding else None
         self.embedding_norm = None if norm is None else Norm(norm, args.hidden_size)
         self.ropes = nn.ModuleDict({name: Rope(rope) for name, rope in args.ropes.items()})
@@ -71,6 +72,7 @@ class ArchonModel(BaseArchonModel):
         """See `roles`."""
         return {
             "tok_embeddings": Role.EMBEDDING,
+            "pos_embeddings": Role.POSITIONS,
             "embedding_norm": Role.TOKEN_NORM,
             "norm": Role.TOKEN_NORM,
             "output": Role.OUTPUT,
@@ -103,20 +105,24 @@ class ArchonModel(BaseArchonModel):
 
         `num_real_rows`: see `TokenInfo`; padding counts neither in loads of experts nor in their losses.
         """
-        x_NE = self.embed(x) if self.tok_embeddings is not None else x
+        x_NE = self.embed(x, positions_N) if self.tok_embeddings is not None else x
         ropes = self.rope_tables(positions_N, x_NE.dtype, context)
         info = TokenInfo(positions_N, ropes, context, num_real_rows)
         for block in self.layers.values():
             x_NE = block(x_NE, info)
         return x_NE if self.norm is None else self.norm(x_NE)
 
-    def embed(self, tokens_N: Tensor) -> Tensor:
+    def embed(self, tokens_N: Tensor, positions_N: Tensor) -> Tensor:
         """Embeddings `[N, E]` as the first block sees them."""
         assert self.tok_embeddings is not None, "this part has no embedding"
         x_NE = self.tok_embeddings(tokens_N)
         if (scale := self.args.embedding.scale) != 1.0:
             # Rounded first, as HF does: gemma's checkpoints were trained with a bf16 scale.
             x_NE = x_NE * torch.tensor(scale, dtype=x_NE.dtype, device=x_NE.device)
+        if self.pos_embeddings is not None:
+            # A server's free slots have positions outside the table; longer sequences are refused where batches are made.
+            last = self.args.max_positions - 1
+            x_NE = x_NE + self.pos_embeddings(positions_N.clamp(0, last) + self.args.embedding.position_offset)
         return x_NE if self.embedding_norm is None else self.embedding_norm(x_NE)
 
     def rope_tables(
@@ -181,6 +187,13 @@ class ArchonModel(BaseArchonModel):
 def _embedding(args: DecoderArgs) -> nn.Embedding:
     # Not initialised: on the meta device torch's normal_ imports its compiler, which doubles the start of a server.
     return nn.Embedding.from_pretrained(torch.empty(args.vocab_size, args.hidden_size), freeze=False)
+
+
+def _position_embedding(args: DecoderArgs) -> nn.Embedding | None:
+    if not args.embedding.has_positions:
+        return None
+    num_rows = args.max_positions + args.embedding.position_offset
+    return nn.Embedding.from_pretrained(torch.empty(num_rows, args.hidden_size), freeze=False)
 
 
 def _check_part(args: DecoderArgs, part: ModelPart) -> None:

@@ -273,10 +273,16 @@ class LayerArgs:
 
 @dataclass(frozen=True, kw_only=True)
 class EmbeddingArgs:
-    """Token embedding; scale multiplies its output (rounded to the embedding's dtype where HF does)."""
+    """Token embedding; scale multiplies its output (rounded to the embedding's dtype where HF does).
+
+    has_positions: a learned vector for each position is added before the norm (gpt2). position_offset: rows of its table
+    that stand before that of position 0 and are never read (2 in opt, counted from a padding index).
+    """
 
     scale: float = 1.0
     norm: NormArgs | None = None
+    has_positions: bool = False
+    position_offset: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -27,6 +27,8 @@ class Role(Enum):
     """Norm of the residual stream: whole, applied to this rank's tokens under sequence parallelism."""
     EMBEDDING = "embedding"
     """Token embedding: rows of the vocabulary cut along dim 0."""
+    POSITIONS = "positions"
+    """Learned positions: whole; each rank looks up those of all tokens and keeps its own rows."""
     OUTPUT = "output"
     """Language-model head: rows of the vocabulary cut along dim 0, logits stay cut."""
     REPLICATED = "replicated"

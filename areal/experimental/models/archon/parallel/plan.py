@@ -98,6 +98,7 @@ def plan_modules(model: ArchonModel, num_ranks: int) -> Iterator[ModulePlan]:
     modules, parameters = declared_roles(model)
     mixers = [mixer_of(block) for block in model.layers.values()]
     whole = {part for mixer in mixers if not is_cut(mixer) for part in mixer.modules()}
+    whole |= {module for module, role in modules.items() if role is Role.POSITIONS}
     if not cuts_vocabulary(model.args, num_ranks):
         whole |= {module for module, role in modules.items() if role in (Role.EMBEDDING, Role.OUTPUT)}
     for module in model.modules():

@@ -65,6 +65,8 @@ def apply_tensor_parallel(model: ArchonModel, mesh: DeviceMesh) -> None:
             _hook(mixer_of(block), partial(gather_same, group=group), partial(own_rows, group=group))
     if model.tok_embeddings is not None and not is_vocabulary_cut:
         _hook(model.tok_embeddings, None, partial(own_rows, group=group))
+    if model.pos_embeddings is not None:
+        _hook(model.pos_embeddings, None, partial(own_rows, group=group))
     if model.score is not None:
         _hook(model.score, None, partial(gather_same, group=group))
     elif model.norm is not None:

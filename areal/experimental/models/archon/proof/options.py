@@ -96,6 +96,8 @@ def _biases(args: DecoderArgs) -> str:
 
 
 def _rope(args: DecoderArgs) -> str:
+    if args.embedding.has_positions:
+        return "learned positions"
     used = [mixer.rope for mixer in _attentions(args)]
     tables = _join(_rope_word(rope) for rope in args.ropes.values())
     if len(args.ropes) > 1:

@@ -116,10 +116,11 @@ def _fit_reading(mixer: MixerTrace, reading: _Projections, out: LinearCall) -> F
     q, k = q.unflatten(-1, (num_heads, -1)), k.unflatten(-1, (num_kv_heads, -1))
     final = heads_last(attend.q, num_heads), heads_last(attend.k, num_kv_heads)
     norms = traced_norms(mixer.calls, (q, k), final)
-    rope, temperature = fit_rope_and_temperature(
+    rope, temperature, factor = fit_rope_and_temperature(
         mixer.config, mixer.where, norms.before_rope, norms.after_rope, mixer.layer_kind
     )
     score, sinks = fit_scores(mixer.where, mixer.attend, mixer.calls, mixer.config)
+    score = replace(score, scale=score.scale * factor)
     weights = {**reading.weights, "wo.weight": out.weight}
     if out.bias is not None:
         weights["wo.bias"] = out.bias

@@ -26,6 +26,7 @@ from areal.experimental.models import archon
 from areal.experimental.models.archon.base import UnsupportedConfig
 from areal.experimental.models.archon.model_spec import ModelSpec
 from areal.experimental.models.archon.scaffold.findings import Refused
+from areal.experimental.models.archon.scaffold.given import without_dropout
 from areal.experimental.models.archon.scaffold.pipeline import Discovery, config_class_of
 from areal.experimental.models.archon.scaffold.proof_source import proof_files
 from areal.experimental.models.archon.scaffold.tiny_config import BUILD_ERRORS
@@ -91,7 +92,7 @@ def stage(discovery: Discovery, target: Target, folder: Path) -> str:
 
 def refusal_of_default(discovery: Discovery, target: Target, folder: Path) -> str:
     """Why the staged family refuses the default config of its class; empty when it reads it."""
-    config = config_class_of(discovery.names.model_type)()
+    config, _ = without_dropout(config_class_of(discovery.names.model_type)())
     try:
         staged_spec(target, folder).model_args_class.from_hf_config(config)  # type: ignore[attr-defined]
     except (UnsupportedConfig, TypeError) as error:  # TypeError: sizes that the default config leaves out

@@ -32,6 +32,7 @@ from areal.experimental.models.archon.scaffold.layout import Branch, LayoutSolve
 from areal.experimental.models.archon.scaffold.mla import FittedMLA, fit_mla, is_latent
 from areal.experimental.models.archon.scaffold.moe import FittedMoE, fit_moe, has_experts
 from areal.experimental.models.archon.scaffold.norms import FittedNorm, fit_norm
+from areal.experimental.models.archon.scaffold.positions import fit_positions, what_else
 from areal.experimental.models.archon.scaffold.tiny_config import layer_lists
 
 NUM_ROUTED_TOKENS = 500
@@ -72,7 +73,7 @@ class Observer:
             hidden_size=calls[0].x.shape[-1],
             layers=layers,
             final_norm=final_norm,
-            max_positions=self.config.max_position_embeddings,
+            max_positions=self._max_positions(),
             ropes=self.ropes,
             embedding=embedding,
             head=head,
@@ -111,14 +112,28 @@ class Observer:
                 norm = fit_norm(other.module, other.name, x.shape[-1], self.known_eps)
                 x = rows(other.x)
                 break
+        positions = fit_positions(self.trace, x, table, self._max_positions)
+        if positions is not None:
+            self.tensors["pos_embeddings.weight"] = positions.weight
+            x = positions.rest
         if x.shape != table.shape or not is_multiple(x, table):
-            what = "the first block reads something else than a multiple of the embeddings (learned positions? more inputs?)"
             error = mismatch(table * ratio(x, table), x) if x.shape == table.shape else float("inf")
-            raise Unexplained(call.name, what, {"scaled embedding": error})
+            raise Unexplained(call.name, what_else(self.trace, call, x, table), {"scaled embedding": error})
         scale = ratio(x, table)
         if norm is not None:
             self._keep("embedding_norm", norm)
-        return EmbeddingArgs(scale=_clean(scale), norm=None if norm is None else norm.args)
+        return EmbeddingArgs(
+            scale=_clean(scale),
+            norm=None if norm is None else norm.args,
+            has_positions=positions is not None,
+            position_offset=0 if positions is None else positions.offset,
+        )
+
+    def _max_positions(self) -> int:
+        try:
+            return int(self.config.max_position_embeddings)
+        except (AttributeError, TypeError) as error:
+            raise Refused("its config has no max_position_embeddings (nor another name for it)") from error
 
     def _head(self, x: Tensor) -> tuple[NormArgs, HeadArgs, bool]:
         module = self.trace.model.get_output_embeddings()
@@ -216,10 +231,6 @@ class Observer:
     def _feeds(self, layer: Call, mixer: Call) -> list[Call]:
         """The direct children with matrices that are not the mixer."""
         found = [c for c in self._with_matrices(layer) if c.name != mixer.name]
-        for call in found:
-            if any(p.ndim == 3 and p.shape[1] == 1 for p in call.module.parameters()):
-                what = f"{type(call.module).__name__} convolves tokens beside the mixer {mixer.name}; a block has one mixer"
-                raise Unexplained(call.name, what)
         if not found:
             raise Unexplained(layer.name, "has no child with matrices besides its mixer")
         return found

@@ -6,11 +6,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from transformers import PreTrainedConfig
+
 from areal.experimental.models.archon.hf_fields import is_dropout
+from areal.experimental.models.archon.scaffold.given import without_dropout
 from areal.experimental.models.archon.scaffold.pipeline import Discovery
 from areal.experimental.models.archon.scaffold.source import FamilySource
 
-SEEDS = (0, 1, 2)
 _META = ("transformers_version", "architectures", "_name_or_path", "dtype", "model_type")
 
 
@@ -27,8 +29,9 @@ def proof_files(discovery: Discovery, is_in_tree: bool, default: str) -> dict[st
             "test_family",
             base=_literal(_own_fields(base, discovery)),
             variants={repr(label): _literal(_changes(config, base)) for label, config in discovery.variants.items()},
-            seeds=SEEDS,
+            seeds=discovery.seeds,
             default=default,
+            no_dropout=_no_dropout(discovery.study.base),
             asked=None if discovery.asked is None else _literal(_own_fields(discovery.asked, discovery)),
             refused=[(repr(f), _literal(v)) for f, v in discovery.refused_values()],
         ),
@@ -54,6 +57,12 @@ def _own_fields(base: dict[str, Any], discovery: Discovery) -> dict[str, Any]:
 
 def _changes(config: dict[str, Any], base: dict[str, Any]) -> dict[str, Any]:
     return {n: v for n, v in config.items() if n not in _META and (n not in base or base[n] != v)}
+
+
+def _no_dropout(base: PreTrainedConfig) -> str:
+    """Arguments of the default config in which nothing is dropped, as `disable_dropout` sets them."""
+    dropped = without_dropout(type(base)())[1]
+    return "".join(f", {name}=0.0" for name in dropped)
 
 
 def _literal(value: Any) -> str:

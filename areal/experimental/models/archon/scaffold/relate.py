@@ -132,13 +132,16 @@ def _decoder_fields_agree(point: Point, sample: Sample) -> bool:
 def _model_fields(terms: Terms, samples: Sequence[Sample], usual: bool) -> dict[str, Node]:
     names = ["final_norm", "embedding", "head"]
     if not usual:
-        names = ["vocab_size", "hidden_size", "tie_embeddings", *names]
+        names = ["hidden_size", "tie_embeddings", *names]
     nodes = {
         name: explain(name, terms, range(len(samples)), [s.observation.args.__dict__[name] for s in samples])
         for name in names
     }
     if not usual:
         mapped = type(samples[0].config).attribute_map
+        if any(s.values.get("vocab_size") != s.observation.args.vocab_size for s in samples):
+            raise Unexplained("vocab_size", "the number of logits is not the config's vocab_size")
+        nodes["vocab_size"] = Leaf('hf("vocab_size")')
         nodes["max_positions"] = Leaf(f'hf("{mapped.get("max_position_embeddings", "max_position_embeddings")}")')
         nodes["init_std"] = Leaf('hf("initializer_range", 0.02)')
     return nodes

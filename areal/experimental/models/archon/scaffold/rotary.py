@@ -25,6 +25,9 @@ from areal.experimental.models.archon.scaffold.dataflow import TOLERANCE, mismat
 from areal.experimental.models.archon.scaffold.findings import Unexplained
 
 STYLES = ("half", "interleaved")
+_WITHOUT_TABLES = (
+    "something happens to queries and keys between projection and product, and the config has no rope_parameters"
+)
 
 
 @dataclass(frozen=True)
@@ -59,7 +62,9 @@ def fit_rope(
         errors[label] = error = mismatch(_scores(*(turned(x, table) for x in before)), expected)
         if error < TOLERANCE:
             return FittedRope(name, table, known)
-    raise Unexplained(where, "no rotary table reproduces the scores of queries and keys", errors)
+    has_tables = bool(config.to_dict().get("rope_parameters"))
+    what = "no rotary table reproduces the scores of queries and keys" if has_tables else _WITHOUT_TABLES
+    raise Unexplained(where, what, errors)
 
 
 def turned(x: Tensor, table: RopeArgs) -> Tensor:
@@ -87,6 +92,8 @@ def unknown_entries(config: PreTrainedConfig) -> tuple[str, ...]:
 
 def _candidates(config: PreTrainedConfig, head_dim: int, layer_kind: str) -> Iterator[tuple[bool, str, RopeArgs]]:
     """Tables with whether they are what the config asks for: those of the layer's own kind in every way, then others."""
+    if not config.to_dict().get("rope_parameters"):
+        return
     tables = {style: known_tables(config, head_dim, style) for style in STYLES}
     names = sorted(tables["half"], key=lambda name: name != layer_kind)
     own = names[:1] if layer_kind in names else names

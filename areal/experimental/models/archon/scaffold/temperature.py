@@ -22,24 +22,36 @@ from areal.experimental.models.archon.scaffold.rotary import FittedRope, fit_rop
 
 def fit_rope_and_temperature(
     config: PreTrainedConfig, where: str, before: tuple[Tensor, Tensor], after: tuple[Tensor, Tensor], layer_kind: str
-) -> tuple[FittedRope, QueryTemperatureArgs | None]:
-    """The rotation and the temperature of queries (None: there is none) that turn (q, k) into others."""
+) -> tuple[FittedRope, QueryTemperatureArgs | None, float]:
+    """The rotation, the temperature of queries (None: there is none) and the factor that turn (q, k) into others."""
     try:
-        return fit_rope(config, where, before, after, layer_kind), None
+        return fit_rope(config, where, before, after, layer_kind), None, 1.0
     except Unexplained as error:
         # A rotation keeps lengths, up to the factor of its table.
         grown = after[0].norm(dim=(1, 2)) / before[0].norm(dim=(1, 2))
-        grown = grown / grown[0]
+        if (factor := _constant(grown)) is not None and _constant(
+            after[1].norm(dim=(1, 2)) / before[1].norm(dim=(1, 2))
+        ):
+            try:  # families that scale their queries before the product
+                return fit_rope(config, where, before, (after[0] / factor, after[1]), layer_kind), None, factor
+            except Unexplained:
+                raise error from None
         for args in _candidates(config):
-            factor = temperature(args, after[0].shape[0])
-            if bool((factor == 1.0).all()) or not same(factor, grown, 1e-4):
+            by_position = temperature(args, after[0].shape[0])
+            if bool((by_position == 1.0).all()) or not same(by_position, grown / grown[0], 1e-4):
                 continue
             try:
-                queries = after[0] / factor[:, None, None]
-                return fit_rope(config, where, before, (queries, after[1]), layer_kind, only_known=True), args
+                queries = after[0] / by_position[:, None, None]
+                return fit_rope(config, where, before, (queries, after[1]), layer_kind, only_known=True), args, 1.0
             except Unexplained:
                 continue
         raise error
+
+
+def _constant(values: Tensor) -> float | None:
+    """The value that all of these have."""
+    mean = float(values.double().mean())
+    return mean if same(values, torch.full_like(values, mean), 1e-5) else None
 
 
 def temperature(args: QueryTemperatureArgs, length: int) -> Tensor:

@@ -185,7 +185,7 @@ def generalise(rules: Sequence[Rule]) -> list[Rule]:
     """Rules with `{i}` for layers, `{e}` for experts and `{p}` for weight and bias, each once."""
     general = list(dict.fromkeys(_with_wildcards(rule) for rule in rules))
     joined: list[Rule] = []
-    seen = {(r.ours, r.hf) for r in general}
+    ops = {(r.ours, r.hf): r.op for r in general}
     for rule in general:
         merged = _parts_joined(rule)
         other = (
@@ -199,15 +199,16 @@ def generalise(rules: Sequence[Rule]) -> list[Rule]:
                 tuple(n[: -len("bias")] + "weight" for n in rule.ours),
                 tuple(n[: -len("bias")] + "weight" for n in rule.hf),
             )
-            if weight not in seen:
+            if weight not in ops or ops[weight] != rule.op:
                 joined.append(rule)
-        elif other in seen or rule.ours[0] not in _NEVER_BIASED:
+        elif ops.get(other, _NO_RULE) == rule.op or rule.ours[0] not in _NEVER_BIASED:
             joined.append(merged)
         else:
             joined.append(rule)
     return list(dict.fromkeys(joined))
 
 
+_NO_RULE = object()
 _NEVER_BIASED = ("tok_embeddings.weight",)
 
 

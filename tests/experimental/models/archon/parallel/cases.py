@@ -113,6 +113,12 @@ RICH = replace(
 """Every parameter that a role was declared for."""
 TIED = replace(DENSE, tie_embeddings=True)
 CRITIC = replace(DENSE, is_critic=True)
+POSITIONS = replace(
+    DENSE,
+    layers=(replace(LAYER, mixer=replace(ATTENTION, rope=None)),) * 2,
+    ropes={},
+    embedding=EmbeddingArgs(scale=1.5, norm=NORM, has_positions=True, position_offset=2),
+)
 BIASED_EXPERTS = replace(
     EXPERTS, experts=ExpertArgs(intermediate_size=8, activation="clamped_swiglu", clamp=2.0, bias=True)
 )

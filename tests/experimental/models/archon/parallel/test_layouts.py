@@ -16,6 +16,7 @@ from tests.experimental.models.archon.parallel.cases import (
     MIXERS,
     MOE,
     MOE_BIASED,
+    POSITIONS,
     RICH,
     TIED,
     VOCAB,
@@ -71,7 +72,9 @@ def test_step_of_a_model_with_experts_equals_that_of_one_process(world_size: int
 
 
 @pytest.mark.parametrize("sizes", [{"tp": 2}, {"cp": 2}], ids=str)
-@pytest.mark.parametrize("args", [MIXERS, RICH, TIED, CRITIC], ids=["mixers", "rich", "tied", "critic"])
+@pytest.mark.parametrize(
+    "args", [MIXERS, RICH, TIED, CRITIC, POSITIONS], ids=["mixers", "rich", "tied", "critic", "positions"]
+)
 def test_step_of_other_options_equals_that_of_one_process(args: DecoderArgs, sizes: dict[str, int]) -> None:
     _check(args, 2, sizes)
 
@@ -80,6 +83,6 @@ def test_step_of_biased_experts_cut_inside_equals_that_of_one_process() -> None:
     _check(MOE_BIASED, 4, {"dp_shard": 2, "tp": 2, "ep": 2, "etp": 2})
 
 
-@pytest.mark.parametrize("args", [DENSE, TIED], ids=["untied", "tied"])
+@pytest.mark.parametrize("args", [DENSE, TIED, POSITIONS], ids=["untied", "tied", "positions"])
 def test_step_with_a_vocabulary_that_does_not_divide_equals_that_of_one_process(args: DecoderArgs) -> None:
     _check(replace(args, vocab_size=VOCAB + 1), 4, {"dp_shard": 2, "tp": 2})

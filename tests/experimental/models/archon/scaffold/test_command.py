@@ -39,7 +39,7 @@ def test_model_that_is_no_decoder_is_refused_with_the_reason(model_type, reason)
         config_class_of(model_type)
 
 
-@pytest.mark.parametrize(("model_type", "words"), [("mamba", "attention"), ("opt", "embeddings")])
+@pytest.mark.parametrize(("model_type", "words"), [("mamba", "attention"), ("xglm", "embeddings")])
 def test_decoder_outside_the_vocabulary_exits_with_11_and_evidence(capsys, tmp_path, monkeypatch, model_type, words):
     monkeypatch.chdir(tmp_path)
     assert main(["new", model_type, "--json", "--output", str(tmp_path / "out")]) == 11
