@@ -155,6 +155,8 @@ def _audit(args: argparse.Namespace, report: Report) -> None:
     report.add(result.findings)
     report.stats = result.stats
     report.result["unverifiable"] = result.unverifiable
+    if not result.stats["usages"]:
+        report.result["unused"] = package.name
     report.result["needs_test"] = _semantics(root, package)
     report.next = _next(package, target, result)
 
@@ -232,6 +234,9 @@ def _probe(args: argparse.Namespace, report: Report) -> None:
 
 def _text(report: Report) -> str:
     lines = [f"{report.tool}: " + ", ".join(f"{name} {value}" for name, value in report.stats.items())]
+    if "unused" in report.result:
+        name = report.result["unused"]
+        lines.append(f"areal uses nothing of {name}: nothing was judged, and this says nothing about the release")
     for name in report.result.get("written", ()):
         lines.append(f"wrote {name}")
     if "shown" in report.result:

@@ -49,6 +49,9 @@ DEAD = [
     ("`areal skill rnu add-reward`", "H022", "run"),
     ("`areal skill run add-nothing`", "H023", "add-reward"),
     ("`areal doctor distribted`", "H022", "distributed"),
+    ("`areal skill run add-reward --set colour=x`", "H022", "tolerance"),
+    ("`areal api audit transfomers==5.0`", "H022", "transformers"),
+    ("`python docs/generate_cli_docs.py --chekc`", "H022", "--check"),
     ("`make tset`", "H022", "test"),
     ("`pytest -m 'slow and gup'`", "H022", "gup"),
     ("`@pytest.mark.slwo`", "H022", "slwo"),
@@ -68,6 +71,10 @@ DEAD = [
     ("```python\nfrom areal.reward import AsyncRewardWrapper\n```", "H021", "AsyncRewardWrapper"),
 ]
 ALIVE = [
+    "`areal plan FILE --tokens 4096`",
+    "`areal plan examples/arithmetic/grpo.yaml --json`",
+    "`areal skill run add-reward --set name=NAME --set kind=exact`",
+    "`python examples/arithmetic/train.py --config examples/arithmetic/grpo.yaml actor.optimizer.lr=1`",
     "`areal/engine/fsdp_engine.py`, `areal/engine/`, `areal/engine/*.py`, `pyproject.toml` and `fsdp_engine.py`",
     "`areal/<package>/<name>.py`, `areal/{name}.py`, `path/to/file.py`, `$HOME/x.py`, `areal/...`",
     "`areal/engine/no_such.py`{.example} is an illustration",

@@ -39,7 +39,10 @@ def render_entries(contract: Contract, symbols: list[dict[str, Any]]) -> str:
 
 def _table(symbols: list[dict[str, Any]]) -> list[str]:
     if not symbols:
-        return ["areal does not use it yet.", ""]
+        return [
+            "areal uses nothing of it: no import, no request to its server, no flag. An audit has nothing to judge.",
+            "",
+        ]
     lines = ["| symbol | use | what we pass | sites |", "| --- | --- | --- | --- |"]
     for entry in symbols:
         sites = [f"`{site}`" for site in entry["sites"][:_MAX_SITES]]

@@ -8,6 +8,7 @@ Cheap on purpose: it compares a contract with its own checksum and its view. Whe
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -32,17 +33,44 @@ def check_contracts(tree: Tree) -> Iterator[Finding]:
             yield Finding(code="H010", message=problem.message, file=file)
             continue
         build = Fix(kind="run", command=f"areal api discover {package.name}")
-        if digest_of(contract.symbols) != contract.digest:
-            message = "its generated block was edited by hand; run: " + build.command
-            yield Finding(code="H002", message=message, file=file, fix=build)
-            continue
         view = path.with_suffix(".md")
-        if not view.is_file() or view.read_text(encoding="utf-8", errors="replace") != render_entries(
-            contract, contract.symbols
-        ):
+        shown = view.read_text(encoding="utf-8", errors="replace") if view.is_file() else ""
+        rendered = render_entries(contract, contract.symbols)
+        if digest_of(contract.symbols) != contract.digest:
+            message = f"its generated block was edited by hand{_changed(shown, rendered)}; run: {build.command}"
+            yield Finding(code="H002", message=message, file=file, fix=build)
+        elif shown != rendered:
             message = f"differs from what {file} gives now; run: {build.command}"
             yield Finding(code="H001", message=message, file=f"{file.removesuffix('.yaml')}.md", fix=build)
+        yield from _unmentioned(tree, contract, file)
         yield from _unused(contract, file)
+
+
+def _changed(shown: str, rendered: str) -> str:
+    """The symbols of the lines in which the view differs from the contract."""
+    changed = sorted(set(shown.split("\n")) ^ set(rendered.split("\n")))
+    names = dict.fromkeys(name for line in changed for name in re.findall(r"`([\w.()]+)`", line)[:1])
+    return f" ({', '.join(list(names)[:4])})" if names else ""
+
+
+def _unmentioned(tree: Tree, contract: Contract, file: str) -> Iterator[Finding]:
+    """Symbols with a part that no file of their sites has."""
+    texts: dict[str, str] = {}
+    for entry in contract.symbols:
+        symbol = entry["symbol"].replace("()", "")
+        if entry["kind"] in ("route", "flag"):
+            continue
+        if not contract.package.owns(symbol):
+            message = f"{entry['symbol']} is no name of {', '.join(contract.package.imports)}"
+            yield Finding(code="H021", message=message, file=file)
+            continue
+        sites = {site.partition("#")[0] for site in entry["sites"]} & tree.file_set
+        for name in sites - texts.keys():
+            texts[name] = tree.text(name)
+        lacking = [part for part in symbol.split(".") if sites and not any(part in texts[name] for name in sites)]
+        if lacking and not all(part.startswith("__") for part in lacking):
+            where = ", ".join(sorted(sites)[:2])
+            yield Finding(code="H021", message=f"{entry['symbol']}: {where} mentions no {lacking[0]!r}", file=file)
 
 
 def _unused(contract: Contract, file: str) -> Iterator[Finding]:

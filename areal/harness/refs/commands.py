@@ -11,6 +11,7 @@ import re
 import shlex
 from collections.abc import Iterable, Iterator
 
+from areal.harness.apiaudit.packages import PACKAGES
 from areal.harness.core.findings import Finding, Fix
 from areal.harness.refs.facts import Facts, only_close
 from areal.harness.refs.paths import check_path, is_placeholder
@@ -19,6 +20,7 @@ PROGRAMS = ("areal", "make", "pytest", "python", "python3", "pip", "uv", "pre-co
 ASSIGNMENT = re.compile(r"[A-Z_][A-Z0-9_]*=")
 EXTRA = re.compile(r"(?:^|[\s\"'`])(?:areal|\.)\[(?P<extras>[\w, -]+)\]")
 MARK = re.compile(r"pytest\.mark\.(?P<marker>\w+)")
+API_ACTIONS = ("audit", "diff", "discover", "probe")
 SKILL_ACTIONS = ("show", "run", "verify", "selftest")
 
 
@@ -56,7 +58,7 @@ def check_command(line: str, base: str, facts: Facts) -> Iterator[Finding]:
             module = words[2] if len(words) > 2 else ""
             if module.split(".")[0] in facts.symbols.top_packages and not facts.symbols.exists(module):
                 yield Finding(code="H021", message=f"module {module} not found", file=base)
-        check = {"areal": _areal, "make": _make, "pytest": _pytest, "pre-commit": _pre_commit, "uv": _uv}.get(program)
+        check = CHECKS.get(program)
         if check:
             yield from check(words[1:], base, facts)
         if program in PROGRAMS:
@@ -97,6 +99,32 @@ def _areal(words: list[str], base: str, facts: Facts) -> Iterator[Finding]:
             yield _unknown(f"flag of areal {' '.join([command, *actions])}", flag, known, base)
     if command == "skill" and actions and actions[0] in SKILL_ACTIONS and len(words) > 2:
         yield from check_name("skill", words[2], base, facts)
+        yield from _skill_inputs(words[2:], base, facts)
+    if command == "api" and actions and actions[0] in API_ACTIONS:
+        for name in (word.partition("==")[0] for word in words[2:3] if not word.startswith("-")):
+            if not _is_free(name) and name not in PACKAGES:
+                yield _unknown("package with a contract", name, PACKAGES, base)
+
+
+def _skill_inputs(words: list[str], base: str, facts: Facts) -> Iterator[Finding]:
+    """`--set KEY=VALUE` of a skill that exists names one of its inputs."""
+    known = facts.skill_inputs(words[0])
+    for option, value in itertools.pairwise(words):
+        key = value.partition("=")[0]
+        if option == "--set" and known and not is_placeholder(key) and not key.isupper() and key not in known:
+            yield _unknown(f"input of skill {words[0]}", key, known, base)
+
+
+def _script(words: list[str], base: str, facts: Facts) -> Iterator[Finding]:
+    """The flags of a script of this repository occur in it, or in the configuration that it reads."""
+    script = words[0] if words else ""
+    if script not in facts.tree.file_set:
+        return
+    known = facts.flags_in(script)
+    for word in words[1:]:
+        flag = word.partition("=")[0]
+        if re.fullmatch(r"--[a-z][\w-]*", flag) and flag not in known:
+            yield _unknown(f"flag of {script}", flag, known, base)
 
 
 def _make(words: list[str], base: str, facts: Facts) -> Iterator[Finding]:
@@ -145,3 +173,14 @@ def check_name(kind: str, name: str, base: str, facts: Facts) -> Iterator[Findin
     fix = Fix(kind="replace", old=name, new=close) if close else None
     known = ", ".join(sorted(facts.names[kind])) or "none"
     yield Finding(code="H023", message=f"{kind} {name!r} does not exist; there are: {known}", file=base, fix=fix)
+
+
+CHECKS = {
+    "areal": _areal,
+    "make": _make,
+    "pytest": _pytest,
+    "pre-commit": _pre_commit,
+    "uv": _uv,
+    "python": _script,
+    "python3": _script,
+}

@@ -6,13 +6,19 @@ from __future__ import annotations
 
 import difflib
 import functools
+import re
 from collections.abc import Iterable
 from pathlib import Path
 
+import yaml
+
+from areal.harness.core.documents import SAFE_LOADER
 from areal.harness.core.tree import Tree
 from areal.harness.generate.sources import expert_files, rule_files, skill_files
 from areal.harness.refs import surface
 from areal.harness.refs.symbols import SymbolIndex
+
+_FLAG = re.compile(r"[\"'](--[a-z][\w-]*)")
 
 
 def only_close(name: str, known: Iterable[str], cutoff: float = 0.75) -> str:
@@ -87,6 +93,23 @@ class Facts:
             "expert": frozenset(path.stem for path in expert_files(self.tree)),
             "rule": frozenset(path.stem for path in rule_files(self.tree)),
         }
+
+    def skill_inputs(self, skill: str) -> frozenset[str]:
+        """The inputs that a skill declares; none when there is no such skill or its declaration cannot be read."""
+        path = f".agents/skills/{skill}/skill.yaml"
+        if path not in self.tree.file_set:
+            return frozenset()
+        try:
+            declared = yaml.load(self.tree.text(path), Loader=SAFE_LOADER)
+        except yaml.YAMLError:
+            return frozenset()  # told as such by the check of schemas
+        return frozenset((declared or {}).get("inputs") or ())
+
+    def flags_in(self, script: str) -> frozenset[str]:
+        """Every flag that a script, or the configuration that scripts read, mentions as a string."""
+        sources = (script, *(name for name in self.tree.files if name.startswith("areal/api/config/")))
+        found = {flag for name in sources for flag in _FLAG.findall(self.tree.text(name)) if name.endswith(".py")}
+        return frozenset(found | {"--help"})
 
     def closest_path(self, path: str) -> str:
         """The tracked path that was probably meant, if there is exactly one: same file name, or nearly the same spelling."""
