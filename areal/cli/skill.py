@@ -7,6 +7,7 @@ from __future__ import annotations
 import argparse
 import difflib
 import os
+import shlex
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -191,6 +192,9 @@ def _report_result(report: Report, done: Result) -> None:
     if done.failure:
         _add_failure(report, done.failure)
         report.next.append(f"mend {done.failure.details.get('place') or 'it'}, then: {done.plan.command('verify')}")
+    elif done.token:
+        paths = shlex.join([*done.created, *done.edited])
+        report.next.append(f"git add {paths} && areal skill run commit-conventions")
     report.next.append(f"areal skill undo {done.token}  (takes everything back)")
 
 
@@ -227,7 +231,11 @@ def _run_text(report: Report) -> str:
 
 
 def _step_lines(result: dict[str, Any]) -> list[str]:
-    return [f"passed  {step['id']} ({step['seconds']:.1f} s): {step['command']}" for step in result.get("steps", ())]
+    lines = []
+    for step in result.get("steps", ()):
+        lines.append(f"passed  {step['id']} ({step['seconds']:.1f} s): {step['command']}")
+        lines += [f"  | {line}" for line in step.get("tail", "").splitlines()]
+    return lines
 
 
 def _verify(args: argparse.Namespace) -> int:

@@ -51,6 +51,8 @@ class ScriptedEngine:
 
     async def agenerate(self, req: ModelRequest) -> ModelResponse:
         self.requests.append(req)
+        if len(self.requests) > len(self.answers):
+            pytest.fail(f"request {len(self.requests)} of an engine that was given {len(self.answers)} answers")
         text = self.answers[len(self.requests) - 1]
         tokens = self.tokenizer(text.removesuffix("..."), add_special_tokens=False)["input_ids"]
         if not text.endswith("..."):

@@ -72,6 +72,7 @@ class Step:
     timeout_s: float = DEFAULT_TIMEOUT_S
     when: str = ""
     expect: str = ""
+    show: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

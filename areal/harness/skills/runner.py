@@ -9,6 +9,7 @@ Called by `areal skill`. A step that fails leaves the tree as it was, unless `ke
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -112,8 +113,12 @@ def _run_step(folder: Path, step: Step, plan: Plan, phase: str, files: Mapping[s
         return Outcome(id=step.id, command="(no files of this kind)", exit=0, seconds=0.0, output="")
     outcome = run_command(step.id, words, folder, step.timeout_s)
     step = replace(step, expect=plan.renderer.fill(step.expect))
-    check_outcome(outcome, step, phase, plan.command("run", "--keep-failed") + "  (writes the files to mend by hand)")
-    return outcome
+    if phase == "VERIFY":
+        todo = plan.command("run", "--keep-failed") + "  (writes the files to mend by hand)"
+    else:  # there may be no file yet: the cause lies in the inputs, or in what the command looked at
+        todo = outcome.advice or f"mend what the lines above name, then: {plan.command('run')}"
+    check_outcome(outcome, step, phase, todo, plan.paths)
+    return replace(outcome, shown=step.show)
 
 
 def verify_skill(root: Path, definition: Definition, given: Mapping[str, Any]) -> Result:
@@ -138,11 +143,18 @@ def verify_skill(root: Path, definition: Definition, given: Mapping[str, Any]) -
         if not words:
             continue
         outcome = run_command(step.id, words, root, step.timeout_s)
-        where = outcome.place or (plan.paths or ["what the message names"])[0]
         step = replace(step, expect=plan.renderer.fill(step.expect))
-        check_outcome(outcome, step, "VERIFY", f"mend {where}, then: {plan.command('verify')}")
+        check_outcome(outcome, step, "VERIFY", _mending(plan, step, outcome, files), plan.paths)
         result.outcomes.append(outcome)
     return result
+
+
+def _mending(plan: Plan, step: Step, outcome: Outcome, files: Mapping[str, list[str]]) -> str:
+    """How to mend a failed check: the step of the same id is the command that does it, else a person does it."""
+    fixers = [plan.renderer.command(fixer, files) for fixer in plan.steps if fixer.id == step.id]
+    where = outcome.place(plan.paths) or (plan.paths or ["what the message names"])[0]
+    how = f"run: {shlex.join(fixers[0])}" if fixers else f"mend {where}"
+    return f"{how}, then: {plan.command('verify')}"
 
 
 def run_in_place(root: Path, definition: Definition, given: Mapping[str, Any]) -> tuple[Plan, Outcome]:

@@ -36,22 +36,29 @@ class Outcome:
     exit: int
     seconds: float
     output: str
+    shown: bool = False
 
     def as_dict(self) -> dict[str, Any]:
-        """For the JSON of a run; the output only where the command failed."""
+        """For the JSON of a run; the output only where the command failed or the step declares that it tells something."""
         out = {"id": self.id, "command": self.command, "exit": self.exit, "seconds": round(self.seconds, 2)}
-        return out | ({"tail": self.tail} if self.exit else {})
+        return out | ({"tail": self.tail} if self.exit or self.shown else {})
 
     @property
     def tail(self) -> str:
         """The last lines of the output."""
         return "\n".join(self.output.rstrip().splitlines()[-TAIL_LINES:])
 
+    def place(self, own: Sequence[str] = ()) -> str:
+        """The last `file:line` that the output names: of the `own` files, else of the repository."""
+        places = [match for match in PLACE.finditer(self.output) if not match["file"].startswith("/")]
+        mine = [match for match in places if match["file"] in own]
+        return (mine or places)[-1].group(0) if places else ""
+
     @property
-    def place(self) -> str:
-        """The last `file:line` of the repository that the output names."""
-        places = [match.group(0) for match in PLACE.finditer(self.output) if not match["file"].startswith("/")]
-        return places[-1] if places else ""
+    def advice(self) -> str:
+        """What the command itself said to do next, where it is one of ours."""
+        said = [line.strip() for line in self.output.splitlines() if line.startswith("next: ")]
+        return said[-1].removeprefix("next: ") if said else ""
 
 
 def environment_of(folder: Path) -> dict[str, str]:
@@ -113,8 +120,9 @@ def run_command(step_id: str, words: Sequence[str], folder: Path, timeout_s: flo
     return Outcome(id=step_id, command=shlex.join(words), exit=code, seconds=time.monotonic() - started, output=text)
 
 
-def check_outcome(outcome: Outcome, step: Step, phase: str, next_action: str) -> None:
-    """`StepFailed` with the step, the command, the last lines and what to do, unless all is well."""
+def check_outcome(outcome: Outcome, step: Step, phase: str, next_action: str, own: Sequence[str] = ()) -> None:
+    """`StepFailed` with the step, the command, the place in the skill's `own` files, the last lines and what to do, unless all
+    is well."""
     if outcome.exit == KILLED:
         code, why = "S042", f"ran longer than {step.timeout_s:.0f} s"
     elif outcome.exit:
@@ -123,15 +131,16 @@ def check_outcome(outcome: Outcome, step: Step, phase: str, next_action: str) ->
         code, why = "S041", f"its output does not hold {step.expect!r}"
     else:
         return
-    place = f" at {outcome.place}" if outcome.place else ""
+    place = outcome.place(own)
+    where = f" at {place}" if place else ""
     raise StepFailed(
-        f"{phase} {step.id} FAILED ({why}){place}\n  command: {outcome.command}\n{_indented(outcome.tail)}",
+        f"{phase} {step.id} FAILED ({why}){where}\n  command: {outcome.command}\n{_indented(outcome.tail)}",
         code=code,
         next_action=next_action,
         step=step.id,
         command=outcome.command,
         command_exit=outcome.exit,
-        place=outcome.place,
+        place=place,
         tail=outcome.tail,
     )
 

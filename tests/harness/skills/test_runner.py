@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -228,3 +229,68 @@ def test_step_that_rewrites_in_verify_is_found(here: Path) -> None:
     file.write_text(file.read_text().replace("python -m py_compile {changed_python}", rewrite))
     with pytest.raises(StepFailed, match=r"a check rewrote pkg/x\.py"):
         run_skill(here, load_definition(here, "add-thing"), {"name": "x"}, allow_dirty=True)
+
+
+@pytest.fixture
+def declare(here: Path) -> Callable[[str, str], None]:
+    """Replaces a part of the declaration of the skill."""
+
+    def replace(old: str, new: str) -> None:
+        file = here / ".agents/skills/add-thing/skill.yaml"
+        text = file.read_text()
+        assert old in text
+        file.write_text(text.replace(old, new))
+
+    return replace
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        ("no column a\\nnext: areal archon list", "areal archon list"),
+        ("no column a", "mend what the lines above name, then: areal skill run add-thing --set name=x"),
+    ],
+)
+def test_run_failed_step_advises_what_its_command_said_and_no_files(
+    here: Path, capsys: pytest.CaptureFixture[str], declare: Callable[[str, str], None], said: str, expected: str
+) -> None:
+    step = f"""{{id: study, run: 'python -c "import sys; print(\\"{said}\\"); sys.exit(1)"'}}"""
+    declare("verify:\n", f"steps:\n  - {step}\nverify:\n")
+    found = call(capsys, "run", "add-thing", "--set", "name=x")
+    assert found["error"]["code"] == "S040" and found["next"] == [expected]
+
+
+def test_verify_failed_check_with_a_step_of_its_id_says_to_run_that_step(
+    here: Path, capsys: pytest.CaptureFixture[str], declare: Callable[[str, str], None]
+) -> None:
+    declare("verify:\n", 'steps:\n  - {id: compiles, run: "python -m py_compile pkg/{name}.py"}\nverify:\n')
+    assert call(capsys, "run", "add-thing", "--set", "name=x")["ok"]
+    (here / "pkg/x.py").write_text("SIZE = = 3\n")
+    found = call(capsys, "verify", "add-thing", "--set", "name=x")
+    assert found["next"] == ["run: python -m py_compile pkg/x.py, then: areal skill verify add-thing --set name=x"]
+
+
+def test_verify_failed_check_names_the_place_in_the_files_of_the_skill(
+    here: Path, capsys: pytest.CaptureFixture[str], declare: Callable[[str, str], None]
+) -> None:
+    assert call(capsys, "run", "add-thing", "--set", "name=x")["ok"]
+    declare(
+        '"import sys, pkg.{name} as m; sys.exit(m.SIZE > 7)"',
+        "\"import sys; print('tests/test_{name}.py:1 tests/conftest.py:54'); sys.exit(1)\"",
+    )
+    found = call(capsys, "verify", "add-thing", "--set", "name=x")
+    assert found["error"]["place"] == "tests/test_x.py:1" and found["next"][0].startswith(
+        "mend tests/test_x.py:1, then:"
+    )
+
+
+def test_run_says_what_a_showing_step_printed_and_how_to_commit(
+    here: Path, capsys: pytest.CaptureFixture[str], declare: Callable[[str, str], None]
+) -> None:
+    declare("verify:\n", "steps:\n  - {id: study, run: python -c 'print(41 + 1)', show: true}\nverify:\n")
+    done = call(capsys, "run", "add-thing", "--set", "name=x")
+    assert [step.get("tail") for step in done["steps"]] == ["42", None, None]
+    commit = "git add pkg/x.py tests/test_x.py pkg/__init__.py && areal skill run commit-conventions"
+    assert done["next"][0] == commit
+    assert main(["run", "add-thing", "--set", "name=y"]) == 0
+    assert "  | 42\npassed  compiles" in capsys.readouterr().out
