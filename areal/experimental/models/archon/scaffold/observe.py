@@ -231,6 +231,10 @@ class Observer:
     def _feeds(self, layer: Call, mixer: Call) -> list[Call]:
         """The direct children with matrices that are not the mixer."""
         found = [c for c in self._with_matrices(layer) if c.name != mixer.name]
+        for call in found:
+            if any(p.ndim == 3 and p.shape[1] == 1 for p in call.module.parameters()):
+                what = f"{type(call.module).__name__} convolves tokens beside the mixer {mixer.name}; a block has one mixer"
+                raise Unexplained(call.name, what)
         if not found:
             raise Unexplained(layer.name, "has no child with matrices besides its mixer")
         return found

@@ -8,7 +8,16 @@ import torch
 from areal.experimental.models.archon.scaffold.findings import Unexplained
 from areal.experimental.models.archon.scaffold.weight_rules import infer_rules
 from areal.experimental.models.archon.weights.map import WeightMap
-from areal.experimental.models.archon.weights.ops import GroupedSplit, Interleave, Split, Stack, Transpose
+from areal.experimental.models.archon.weights.ops import (
+    Chain,
+    GroupedSplit,
+    Interleave,
+    Join,
+    Split,
+    Stack,
+    Transpose,
+    Unsqueeze,
+)
 from areal.experimental.models.archon.weights.rules import rename, split
 
 LAYERS = "model.blocks"
@@ -32,6 +41,7 @@ def test_renamed_tensor_of_each_layer_becomes_one_rule_for_weight_and_bias():
         (Split(1), ((2, 4, 3), (2, 4, 3))),
         (Interleave(0), ((4, 3), (4, 3))),
         (GroupedSplit(2), ((8, 3), (4, 3), (4, 3))),
+        (GroupedSplit(2, ((4, 4, 6), (6,))), ((14, 3), (6, 3))),
     ],
     ids=str,
 )
@@ -66,3 +76,14 @@ def test_bias_is_split_on_its_own_where_the_matrix_is_transposed_first():
     rules = infer_rules({**parts, **biases}, hf)
     ours = WeightMap(rules, {n: tuple(t.shape) for n, t in {**parts, **biases}.items()}).from_hf(hf)
     assert all(torch.equal(ours[name], t) for name, t in {**parts, **biases}.items())
+
+
+def test_tensors_that_ours_joins_become_one_rule_with_their_rows():
+    ours = ours_of(("layers.0.linear_attn.in_proj_qkv.weight", (7, 3)), ("layers.0.linear_attn.conv1d.weight", (7, 2)))
+    projection, conv = ours.values()
+    hf = {f"{LAYERS}.0.{name}_proj": t for name, t in zip("qkv", projection.split((2, 2, 3)))}
+    hf |= {f"{LAYERS}.0.{name}_conv": t[:, None] for name, t in zip("qkv", conv.split((2, 2, 3)))}
+    rules = infer_rules(ours, hf)
+    assert [rule.op for rule in rules] == [Join((2, 2, 3)), Chain((Join((2, 2, 3)), Unsqueeze(1)))]
+    back = WeightMap(rules, {name: tuple(t.shape) for name, t in ours.items()}).from_hf(hf)
+    assert all(torch.equal(back[name], t) for name, t in ours.items())
