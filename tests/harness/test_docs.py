@@ -39,8 +39,14 @@ Inline $\\text{a}_1 + b$ and $$\\sum_i x_i$$.
 ```python
 x = 1  # one
 ```
+
+- first
+- second
+
+This sentence is long enough to be prose that somebody has to translate.
 """
 ZH = EN.replace("# Page", "# 页").replace("Text with", "文字").replace("## Numbers", "## 数").replace("a link", "链接")
+ZH = ZH.replace("- first\n- second", "- 一\n- 二").replace(EN.strip().split("\n")[-1], "这一句很长，必须有人翻译。")
 OTHER = "# Other\n"
 PAGES = {"docs/en/page.md": EN, "docs/zh/page.md": ZH, "docs/en/other.md": OTHER}
 Mutation = Callable[[str], str]
@@ -69,7 +75,7 @@ DAMAGE: dict[str, tuple[str, Mutation]] = {
     "code_changed": ("D004", lambda text: text.replace("x = 1", "x = 2")),
     "code_comment": ("D004", lambda text: text.replace("# one", "# 一")),
     "code_language": ("D004", lambda text: text.replace("```python", "```text")),
-    "code_dropped": ("D003", lambda text: text[: text.index("```python")]),
+    "code_dropped": ("D003", lambda text: re.sub(r"```python.*?```\n", "", text, flags=re.DOTALL)),
     "inline_code": ("D004", lambda text: text.replace("`code`", "`cod`")),
     "math_doubled_backslash": ("D004", lambda text: text.replace("$\\text{a}", "$\\\\text{a}")),
     "math_in_display": ("D004", lambda text: text.replace("$$\\sum_i x_i$$", "$$\\sum\\_i x_i$$")),
@@ -79,6 +85,9 @@ DAMAGE: dict[str, tuple[str, Mutation]] = {
     "link_dropped": ("D003", lambda text: text.replace("[链接](other.md)", "链接")),
     "table_column": ("D003", lambda text: text.replace("| a | b |\n| --- | --- |\n| 1 | 2 |", "| a |\n| --- |\n| 1 |")),
     "table_row": ("D003", lambda text: text.replace("| 1 | 2 |\n", "")),
+    "table_header": ("D003", lambda text: text.replace("| a | b |", "| a | b | c |")),
+    "list_item_dropped": ("D003", lambda text: text.replace("- 二\n", "")),
+    "left_in_english": ("D007", lambda text: text.replace("这一句很长，必须有人翻译。", EN.strip().split("\n")[-1])),
     "stamp_dropped": ("D002", lambda text: text[text.index("# 页") :]),
     "stamp_wrong": ("D002", lambda text: re.sub(r"en=....", "en=0000", text)),
 }

@@ -10,4 +10,5 @@
 | D004 | mathematics, code or inline code that differs from the original |
 | D005 | a link or anchor that leads nowhere |
 | D006 | a generated page that is not current |
+| D007 | paragraphs of a translation that are the original, word for word |
 """

@@ -23,6 +23,9 @@ LINK = re.compile(
 INLINE_CODE = re.compile(r"(?<!`)(`+)(?!`)(.+?)(?<!`)\1(?!`)", re.DOTALL)
 DISPLAY_MATH = re.compile(r"\$\$(.+?)\$\$", re.DOTALL)
 INLINE_MATH = re.compile(r"(?<![\\$\w])\$(?!\s|\d+(?:[.,]\d+)?\s)([^$\n]+?)(?<![\s\\])\$(?![\w$])")
+LIST_ITEM = re.compile(r"^([ \t]*)(?:[-*+]|\d+[.)])[ \t]+\S", re.MULTILINE)
+MIN_SENTENCE = 40
+"""Shorter prose may be the same in both languages: names, commands."""
 TABLE_RULE = re.compile(r"^\s*\|?(?:\s*:?-{1,}:?\s*\|)+(?:\s*:?-+:?\s*)?\|?\s*$", re.MULTILINE)
 
 
@@ -114,7 +117,27 @@ class Page:
                 rows = 0
                 while number + 1 + rows < len(lines) and "|" in lines[number + 1 + rows]:
                     rows += 1
-                found.append(Piece(f"{line.strip().strip('|').count('|') + 1} columns, {rows} rows", number + 1))
+                columns = _columns(line)
+                ragged = sum(_columns(each) != columns for each in lines[number - 1 : number + 1 + rows])
+                more = f", {ragged} with other columns" if ragged else ""
+                found.append(Piece(f"{columns} columns, {rows} rows{more}", number + 1))
+        return tuple(found)
+
+    @functools.cached_property
+    def list_items(self) -> tuple[Piece, ...]:
+        """The depth of each item of a list."""
+        return tuple(Piece(str(len(m[1])), self._line(m.start())) for m in LIST_ITEM.finditer(self.plain))
+
+    @functools.cached_property
+    def paragraphs(self) -> tuple[Piece, ...]:
+        """Blocks of prose of a sentence or more, code and mathematics blanked out."""
+        found, start = [], 0
+        for block in re.split(r"\n\s*\n", self.plain):
+            place = self.plain.index(block, start)
+            start = place + len(block)
+            text = " ".join(block.split())
+            if len(text) >= MIN_SENTENCE and "|" not in text and not text.startswith("#"):
+                found.append(Piece(text, self._line(place + len(block) - len(block.lstrip()))))
         return tuple(found)
 
     @functools.cached_property
@@ -131,6 +154,10 @@ class Page:
 
     def _line(self, offset: int) -> int:
         return self.text.count("\n", 0, offset) + 1
+
+
+def _columns(row: str) -> int:
+    return row.replace("\\|", "").strip().strip("|").count("|") + 1
 
 
 def slug(heading: str) -> str:

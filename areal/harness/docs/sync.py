@@ -54,7 +54,7 @@ def compare_all(root: Path) -> tuple[list[PageStatus], list[Finding]]:
     return statuses, findings
 
 
-_STATUS = (("D001", "missing"), ("D002", "stale"), ("D003", "different"), ("D004", "different"))
+_STATUS = (("D001", "missing"), ("D002", "stale"), ("D003", "different"), ("D004", "different"), ("D007", "different"))
 
 
 def compare(root: Path, name: str) -> Iterator[Finding]:
@@ -70,6 +70,7 @@ def compare(root: Path, name: str) -> Iterator[Finding]:
     yield from _stale(root, name, data, en, text)
     yield from _structure(name, en, zh)
     yield from _verbatim(name, en, zh)
+    yield from _untranslated(name, en, zh)
 
 
 def _stale(root: Path, name: str, data: bytes, en: Page, text: str) -> Iterator[Finding]:
@@ -123,12 +124,24 @@ def _structure(name: str, en: Page, zh: Page) -> Iterator[Finding]:
     if [t.text for t in en.tables] != [t.text for t in zh.tables]:
         shown = " | ".join(t.text for t in zh.tables) or "none", " | ".join(t.text for t in en.tables) or "none"
         yield _finding("D003", f"tables: {shown[0]}; the original: {shown[1]}", name, _first_line(zh.tables))
+    if len(en.list_items) != len(zh.list_items):
+        message = f"{len(zh.list_items)} items of lists, the original has {len(en.list_items)}"
+        yield _finding("D003", message, name, _first_line(zh.list_items))
     links = [sorted(_targets(page, name, folder)) for page, folder in ((en, ORIGINALS), (zh, TRANSLATIONS))]
     if links[0] != links[1]:
         missing, added = (list((Counter(links[a]) - Counter(links[1 - a])).elements()) for a in (0, 1))
         yield _finding(
             "D003", f"links: missing {missing[:MAX_SHOWN]}, added {added[:MAX_SHOWN]}", name, _first_line(zh.links)
         )
+
+
+def _untranslated(name: str, en: Page, zh: Page) -> Iterator[Finding]:
+    """D007: prose that is the original's, word for word."""
+    original = {piece.text for piece in en.paragraphs}
+    same = [piece for piece in zh.paragraphs if piece.text in original]
+    if same:
+        message = f"{len(same)} paragraphs are not translated, the first is {same[0].text[:40]!r}"
+        yield _finding("D007", message, name, same[0].line)
 
 
 def _targets(page: Page, name: str, folder: str) -> Iterator[str]:
