@@ -13,6 +13,9 @@ from areal.harness.core.errors import UsageProblem
 from areal.harness.core.findings import Report
 from areal.harness.core.tree import find_root
 
+HEADER_BYTES = 1000
+"""Where a generated file says that it is one."""
+
 
 def main(argv: Sequence[str]) -> int:
     """0 when the message is fine or was inferred, 1 with findings C001-C006, 2 wrong usage, 3 no git or no repository."""
@@ -37,9 +40,25 @@ def _infer(report: Report) -> None:
     change = staged(root)
     if not change.lines:
         raise UsageProblem("nothing is staged", code="nothing_staged", next_action="git add FILES")
-    inferred = infer(load_scopes(root), change.lines, change.added)
+    scopes = load_scopes(root)
+    inferred = infer(scopes, change.lines, change.added)
     report.stats = {"files": len(change.lines), "lines": sum(change.lines.values())}
     report.result = {"type": inferred.type, "scope": inferred.scope, "header": inferred.header}
+    written = {path: count for path, count in change.lines.items() if not _is_generated(root / path)}
+    weights = scopes.weights(written or change.lines)
+    if len(weights) > 1:
+        shares = ", ".join(f"{name} ({count} lines)" for name, count in weights.items())
+        report.next = [
+            f"several scopes are staged: {shares}; one concern a commit: git restore --staged FILES of the others"
+        ]
+
+
+def _is_generated(file: Path) -> bool:
+    """Copies follow their source: they are no concern of their own."""
+    if not file.is_file():
+        return False
+    with file.open("rb") as stream:
+        return b"GENERATED from " in stream.read(HEADER_BYTES)
 
 
 def _check(report: Report, file: Path) -> None:
@@ -54,6 +73,6 @@ def _check(report: Report, file: Path) -> None:
         raise UsageProblem(f"the message {file} cannot be read: {error}", code="unreadable") from None
     change = staged(root)
     report.stats = {"files": len(change.lines)}
-    report.findings = list(check_message(text, load_scopes(root), change.lines))
+    report.findings = list(check_message(text, load_scopes(root), change.lines, change.added))
     if report.findings:
         report.next = ["areal commit-msg --infer"]

@@ -41,15 +41,17 @@ def clean(text: str) -> str:
     return "\n".join(line.rstrip() for line in lines if not line.startswith("#")).strip("\n")
 
 
-def check_message(text: str, scopes: Scopes, lines: Mapping[str, int]) -> Iterator[Finding]:
-    """What is wrong with a message for a change of these files (empty: unknown)."""
+def check_message(
+    text: str, scopes: Scopes, lines: Mapping[str, int], added: frozenset[str] = frozenset()
+) -> Iterator[Finding]:
+    """What is wrong with a message for a change of these files (empty: unknown), of which some are new."""
     body = clean(text).splitlines()
     header = body[0] if body else ""
     if MACHINE_MADE.match(header):
         return
     match = HEADER.fullmatch(header)
     if match is None:
-        inferred = infer(scopes, lines)
+        inferred = infer(scopes, lines, added)
         message = "the message is empty" if not header else f"{header[:60]!r} is not `type(scope): subject`"
         yield _finding("C001", message, f"begin with {inferred.header!r}" if lines else _listed(scopes.types))
         return

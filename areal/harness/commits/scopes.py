@@ -43,11 +43,7 @@ class Scopes:
 
     def of_change(self, lines: Mapping[str, int]) -> str | None:
         """The scope of changed files, each with its number of changed lines."""
-        own = {path: count for path, count in lines.items() if not path.startswith(SUPPORTING)} or lines
-        weights: dict[str, int] = {}
-        for path, count in own.items():
-            if name := self.of_file(path):
-                weights[name] = weights.get(name, 0) + max(count, 1)
+        weights = self.weights(lines)
         total = sum(weights.values())
         for name, weight in weights.items():
             if weight >= MIN_SHARE * total:
@@ -55,6 +51,15 @@ class Scopes:
         chains = [self.chain(name) for name in weights]
         shared = [name for name in (chains[0] if chains else ()) if all(name in chain for chain in chains)]
         return shared[0] if shared else None
+
+    def weights(self, lines: Mapping[str, int]) -> dict[str, int]:
+        """Scope -> changed lines, of the files that are neither tests nor docs where there are others."""
+        own = {path: count for path, count in lines.items() if not path.startswith(SUPPORTING)} or lines
+        found: dict[str, int] = {}
+        for path, count in own.items():
+            if name := self.of_file(path):
+                found[name] = found.get(name, 0) + max(count, 1)
+        return found
 
     def chain(self, name: str) -> list[str]:
         """A scope and its parents, the narrowest first."""
