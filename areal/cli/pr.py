@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """`areal pr`: draft a pull request of the checked-out branch - title, description, checks, commands; `--open` runs them.
 
-Without `--open` nothing leaves this machine and nothing is changed, and no `gh` is needed.
+Without `--open` nothing leaves this machine, and no `gh` is needed. The description is written to `build/pull-request.md`, which
+git ignores, and where the printed command reads it; nothing else is changed.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import shlex
 import shutil
 import subprocess
 from collections.abc import Sequence
+from pathlib import Path
 
 from areal.cli.envelope import run_reported, tail
 from areal.harness.core.errors import Exit, HarnessError, MissingTool
@@ -35,7 +37,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _work(report: Report, args: argparse.Namespace) -> None:
-    from areal.harness.commits.pull_request import prepare
+    from areal.harness.commits.pull_request import BODY_FILE, prepare
     from areal.harness.review.change import read_change
     from areal.harness.review.repository import default_base, open_repository
 
@@ -43,6 +45,8 @@ def _work(report: Report, args: argparse.Namespace) -> None:
     repo = open_repository(root)
     base = args.base or default_base(repo)
     request, report.findings = prepare(repo, root, read_change(repo, base, "HEAD"), base, args.title)
+    (root / BODY_FILE).parent.mkdir(exist_ok=True)
+    (root / BODY_FILE).write_text(request.body + "\n", encoding="utf-8")
     report.input = {"base": base, "open": args.open}
     report.stats = {"files": len(request.review.files), "risk": request.review.risk}
     report.result = {
@@ -50,17 +54,18 @@ def _work(report: Report, args: argparse.Namespace) -> None:
         "body": request.body,
         "branch": request.branch,
         "into": request.base,
+        "body_file": BODY_FILE.as_posix(),
         "commands": list(request.commands),
         "opened": False,
     }
     if args.open and report.exit_code == Exit.DONE:
-        report.result["url"] = _open(request.commands, request.body)
+        report.result["url"] = _open(root, request.commands)
         report.result["opened"] = True
     elif report.exit_code == Exit.DONE:
         report.next = ["areal pr --open"] if shutil.which("gh") else list(request.commands)
 
 
-def _open(commands: tuple[str, ...], body: str) -> str:
+def _open(root: Path, commands: tuple[str, ...]) -> str:
     if shutil.which("gh") is None:
         raise MissingTool(
             "gh is not installed, so the pull request was only drafted",
@@ -71,7 +76,7 @@ def _open(commands: tuple[str, ...], body: str) -> str:
     output = ""
     for command in commands:
         done = subprocess.run(
-            shlex.split(command), input=body, capture_output=True, text=True, timeout=COMMAND_TIMEOUT_S, check=False
+            shlex.split(command), cwd=root, capture_output=True, text=True, timeout=COMMAND_TIMEOUT_S, check=False
         )
         if done.returncode:
             message = f"`{command}` failed with exit code {done.returncode}: {tail(done.stderr)}"
@@ -83,5 +88,9 @@ def _open(commands: tuple[str, ...], body: str) -> str:
 def _text(report: Report) -> str:
     data = report.result
     commands = "\n".join(f"  {command}" for command in data["commands"])
-    done = f"opened {data['url']}" if data["opened"] else f"drafted only; these commands open it:\n{commands}"
+    done = (
+        f"opened {data['url']}"
+        if data["opened"]
+        else f"drafted only, description in {data['body_file']}; these commands open it:\n{commands}"
+    )
     return f"title: {data['title']}\n{data['branch']} -> {data['into']}\n\n{data['body']}\n{done}"

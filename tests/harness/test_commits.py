@@ -120,7 +120,12 @@ def test_comments_and_the_diff_below_the_scissors_are_no_message() -> None:
 @pytest.fixture
 def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     template = {".github/PULL_REQUEST_TEMPLATE.md": (ROOT / ".github/PULL_REQUEST_TEMPLATE.md").read_text()}
-    root = make_tree(tmp_path / "tree", {**FILES, **template}) if (tmp_path / "tree").mkdir() is None else tmp_path
+    ignored = {".gitignore": "/build/\n"}
+    root = (
+        make_tree(tmp_path / "tree", {**FILES, **template, **ignored})
+        if (tmp_path / "tree").mkdir() is None
+        else tmp_path
+    )
     monkeypatch.chdir(root)
     return root
 
@@ -135,15 +140,30 @@ def test_commit_msg_command_infers_and_checks(tree: Path, capsys: pytest.Capture
     write(tree, {"areal/reward/new.py": '"""New."""\n'})
     git(tree, "add", "-A")
 
-    assert run(commit_msg, capsys, "--infer")[1]["header"] == "feat(reward): "
+    report = run(commit_msg, capsys, "--infer")[1]
+    assert report["header"] == "feat(reward): " and not report["next"]
     (tree / "message").write_text("feat(foo): add\n")
     code, report = run(commit_msg, capsys, "message")
     assert (code, report["findings"][0]["code"]) == (1, "C003")
+    (tree / "message").write_text("Add a reward\n")
+    assert run(commit_msg, capsys, "message")[1]["findings"][0]["hint"] == "begin with 'feat(reward): '"
     (tree / "message").write_text("feat(reward): add a reward\n")
     started = time.process_time()
     assert run(commit_msg, capsys, "message")[0] == 0
     assert time.process_time() - started < 0.2
     assert run(commit_msg, capsys, "nowhere")[0] == 2
+
+
+def test_commit_msg_infer_names_several_scopes_but_no_copies(tree: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    copy = "<!-- GENERATED from .agents/x source:0 -->\n" + "copied\n" * 20
+    write(tree, {"areal/reward/new.py": '"""New."""\n' * 9, ".claude/agents/x.md": copy})
+    git(tree, "add", "-A")
+    assert run(commit_msg, capsys, "--infer")[1]["next"] == []
+
+    write(tree, {"areal/dataset/new.py": '"""New."""\n'})
+    git(tree, "add", "-A")
+    (advice,) = run(commit_msg, capsys, "--infer")[1]["next"]
+    assert "dataset (1 lines), reward (9 lines)" in advice and "git restore --staged FILES" in advice
 
 
 def test_pull_request_is_drafted_without_gh_and_changes_nothing(
@@ -162,6 +182,8 @@ def test_pull_request_is_drafted_without_gh_and_changes_nothing(
     assert "- [x] Feature" in report["body"]
     assert not re.search(r"<!-- (?:summary|tests|review) -->", report["body"])
     assert report["commands"][0] == "git push --set-upstream origin topic"
+    assert report["commands"][1].endswith("--body-file build/pull-request.md")
+    assert (tree / "build/pull-request.md").read_text() == report["body"] + "\n"
     assert (git(tree, "status", "--porcelain"), git(tree, "for-each-ref")) == before
     real = Path("/usr/bin/git") if Path("/usr/bin/git").exists() else None
     if real is not None:

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from git import Commit, Repo
 
 TEMPLATE = Path(".github/PULL_REQUEST_TEMPLATE.md")
+BODY_FILE = Path("build/pull-request.md")
+"""Where the description is written for the command that opens the pull request; git ignores the folder."""
 SECTION = "<!-- {name} -->"
 TYPE_TITLES = {
     "feat": "Feature",
@@ -72,7 +74,7 @@ def prepare(repo: Repo, root: Path, change: Change, base: str, title: str = "") 
     body = _fill((root / TEMPLATE).read_text(encoding="utf-8"), title, commits, review)
     commands = (
         f"git push --set-upstream {remote} {branch}",
-        f"gh pr create --base {target} --head {branch} --title {shlex.quote(title)} --body-file -",
+        f"gh pr create --base {target} --head {branch} --title {shlex.quote(title)} --body-file {BODY_FILE}",
     )
     return PullRequest(title, body, branch, target, commands, review), findings
 
