@@ -116,11 +116,14 @@ def _conclude(plan: Plan, report: Report, args: argparse.Namespace) -> None:
     if plan.conflicts:
         report.exit = Exit.DECISION
         report.result["choices"] = [dict(choice) for conflict in plan.conflicts for choice in conflict.choices]
-        report.next = [choice["command"] for conflict in plan.conflicts for choice in conflict.choices[:1]]
+        commands = [choice["command"] for conflict in plan.conflicts for choice in conflict.choices[:1]]
+        report.next = list(dict.fromkeys(commands))  # variants in the same conflict have the same choices
     elif plan.missing:
         report.exit = Exit.MISSING
+        report.next += dict.fromkeys(plan.remedies)
     if not plan.conflicts and not args.apply:
-        report.next.append(f"areal deps upgrade {' '.join(args.specs)} --apply")
+        again = f"areal deps upgrade {' '.join(args.specs)}"
+        report.next.append(again if plan.missing else f"{again} --apply")
     elif args.apply and not plan.conflicts:
         report.next += ["areal api discover", "areal deps check"]
 

@@ -20,7 +20,7 @@ from pathlib import Path
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.version import InvalidVersion, Version
 
-from areal.harness.core.errors import MissingTool
+from areal.harness.core.errors import MissingTool, UsageProblem
 from areal.harness.deps.locks import normal_name, pins_in
 
 COMPILE_TIMEOUT_S = 300
@@ -77,7 +77,9 @@ def find_uv() -> str:
     beside = Path(sys.executable).with_name("uv")
     found = str(beside) if beside.is_file() else shutil.which("uv")
     if found is None:
-        raise MissingTool("uv is not installed: no lock can be made", code="no_uv", next_action="pip install uv")
+        raise MissingTool(
+            "uv is not installed: no lock can be made", code="no_uv", next_action="python -m pip install uv"
+        )
     return found
 
 
@@ -109,7 +111,21 @@ def compile_lock(
         message = _plain(done.stderr)
         if "No solution found" not in message:
             raise MissingTool(f"uv failed: {_last_line(message)}", code="uv_failed")
+        refuse_unknown(message, constraints)
         return classify(message, constraints)
+
+
+def refuse_unknown(message: str, requested: Mapping[str, str]) -> None:
+    """`UsageProblem` when the index lacks a version that was asked for: no choice of people could change that."""
+    for name, version in requested.items():
+        if re.search(
+            rf"there is no version of {re.escape(name)}=={re.escape(version)}(?![\w.])", " ".join(message.split())
+        ):
+            raise UsageProblem(
+                f"{name}=={version}: the package index has no such version",
+                code="no_version",
+                next_action=f"python -m pip index versions {name}",
+            )
 
 
 def _clean(text: str) -> str:

@@ -82,6 +82,7 @@ class Plan:
     containers: list[ContainerEdit] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
+    remedies: list[str] = field(default_factory=list)
     applied: list[str] = field(default_factory=list)
 
     @property
@@ -140,6 +141,7 @@ def _lock(plan: Plan, variant: VariantPlan, wanted: dict[str, str]) -> None:
             outcome = compile_lock(variant.manifest.text(), name, variant.old_lock, wanted)
         except MissingTool as error:
             plan.missing.append(f"lock of {name}: {error.message}")
+            plan.remedies += [error.next_action] if error.next_action else []
             return
         if isinstance(outcome, Lock):
             variant.new_lock = outcome.text
@@ -187,6 +189,7 @@ def _audit(root: Path, plan: Plan, wheels: Mapping[str, Path]) -> None:
         except SourcesUnavailable as error:
             audited.reason = error.message
             plan.missing.append(f"audit of {package.name}: {error.message}")
+            plan.remedies += [error.next_action] if error.next_action else []
             continue
         audited.result = audit_discovered(discovered, package, target, base)
 

@@ -10,9 +10,9 @@ import pytest
 
 from areal.cli import deps
 from areal.harness.apiaudit.errors import SourcesUnavailable
-from areal.harness.core.errors import MissingTool
+from areal.harness.core.errors import MissingTool, UsageProblem
 from areal.harness.deps import locking, upgrade
-from areal.harness.deps.locking import Conflict, Lock, classify
+from areal.harness.deps.locking import Conflict, Lock, classify, refuse_unknown
 
 MANIFEST = """
 [project]
@@ -125,6 +125,7 @@ def test_conflict_of_upstreams_exits_4_with_choices(repo, wheels, capsys, monkey
     code, told = run(capsys, "peft==0.3.0", "--apply", *wheels)
     assert code == 4
     assert {choice["action"] for choice in told["choices"]} >= {"other version", "override"}
+    assert len(told["next"]) == 1  # both variants say the same
     assert "peft==0.1.0" in (repo / "locks" / "vllm.txt").read_text()
     assert "Conflict (needs_decision)" in (repo / "build" / "upgrade-summary.md").read_text()
 
@@ -151,12 +152,13 @@ def test_range_of_ours_that_excludes_an_upstream_is_widened(repo, capsys, monkey
 
 def test_without_uv_the_audit_is_still_made_and_the_exit_is_3(repo, wheels, capsys, monkeypatch):
     def no_uv(*_):
-        raise MissingTool("uv is not installed", code="no_uv")
+        raise MissingTool("uv is not installed", code="no_uv", next_action="python -m pip install uv")
 
     monkeypatch.setattr(upgrade, "compile_lock", no_uv)
     code, told = run(capsys, "peft==0.2.0", *wheels)
     assert code == 3
     assert told["audits"][0]["breaks"] == 1
+    assert told["next"] == ["python -m pip install uv", "areal deps upgrade peft==0.2.0"]
     assert "Could not be done" in (repo / "build" / "upgrade-summary.md").read_text()
 
 
@@ -166,6 +168,16 @@ def test_unusable_request_still_writes_a_summary(repo, capsys):
     assert told["error"]["code"] == "D001"
     assert "Stopped" in (repo / "build" / "upgrade-summary.md").read_text()
     assert json.loads((repo / "build" / "upgrade-summary.json").read_text())["exit"] == 2
+
+
+@pytest.mark.parametrize(("version", "is_there"), [("99.9", False), ("99.99", True)])
+def test_version_that_the_index_lacks_is_refused_without_choices(version, is_there):
+    message = "Because there is no version of\n  peft==99.9 and areal depends on peft==99.9, we can conclude that"
+    if is_there:
+        refuse_unknown(message, {"peft": version})
+        return
+    with pytest.raises(UsageProblem, match=r"peft==99\.9: the package index has no such version"):
+        refuse_unknown(message, {"peft": version})
 
 
 def test_conflict_is_classified_by_who_excludes_whom():
