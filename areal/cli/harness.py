@@ -117,9 +117,8 @@ def _check(args: argparse.Namespace) -> int:
             run_checks(root, report, only)
         if report.findings:
             command = f"areal harness check --only {args.only}" if args.only else "areal harness check"
-            builds = any(finding.code == "H001" for finding in report.findings)
-            report.next = ["areal harness build"] if builds else []
-            report.next.append(command)
+            runs = [found.fix.command for found in report.findings if found.fix and found.fix.kind == "run"]
+            report.next = list(dict.fromkeys([*runs, command]))
 
     def text(report: Report) -> str:
         fixed = [f"fixed {line}" for line in report.result.get("fixed", ())]

@@ -3,6 +3,7 @@
 """`areal harness check`: each finding code on a damaged checkout, no finding on a sound one, and `--fix`."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -328,3 +329,19 @@ def test_symbol_that_no_site_mentions_is_named_although_digest_and_view_agree(tm
     path.with_suffix(".md").write_text(render_entries(after, after.symbols))
     messages = [finding.message for finding in findings_of(root, "drift") if finding.file == "checklists/datasets.yaml"]
     assert messages and all("load_from_disc" in message for message in messages)
+
+
+def test_dead_site_of_a_contract_is_mended_by_writing_the_contract_again(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = copy_checkout(tmp_path)
+    build(root)
+    path = root / "checklists" / "datasets.yaml"
+    path.write_text(re.sub(r"(\.py#[A-Za-z_]+)", r"\1_renamed", path.read_text(), count=1))
+    dead = [finding for finding in findings_of(root, "refs") if finding.file == "checklists/datasets.yaml"]
+    assert {finding.code for finding in dead} == {"H021"}
+    assert all(finding.fix and finding.fix.command == "areal api discover datasets" for finding in dead)
+    monkeypatch.chdir(root)
+    assert main(["check", "--only", "refs", "--json"]) == 1
+    advice = json.loads(capsys.readouterr().out)["next"]
+    assert advice == ["areal api discover datasets", "areal harness check --only refs"]
