@@ -34,6 +34,8 @@ _ROPE_FLOATS = {
     "attention_factor": "attention_factor",
 }
 _ROPE_KINDS = ("default", "linear", "dynamic", "yarn", "longrope", "llama3", "proportional")
+_SCALED_KINDS = ("yarn", "longrope")
+"""Those with a factor of attention, and whose scaling is by the ratio of lengths."""
 # Sections of multimodal positions: text has the same position in each.
 _ROPE_IGNORED = {"mrope_section", "mrope_interleaved", "type", "finetuned"}
 
@@ -121,12 +123,16 @@ def expect_rope_kinds(tables: Mapping[str, RopeArgs], *kinds: str) -> None:
             raise UnsupportedConfig(f"rope_parameters of {name}: rope_type", f"one of {', '.join(kinds)}", table.kind)
 
 
-def expect_whole_heads(tables: Mapping[str, RopeArgs]) -> None:
-    """Refuse tables that rotate a part of the heads, which the HF module of some families ignores."""
+def expect_whole_heads(tables: dict[str, RopeArgs]) -> dict[str, RopeArgs]:
+    """The tables, if they rotate whole heads: the HF module of most families ignores `partial_rotary_factor`, or fails.
+
+    Proportional tables cover whole heads, of which a part stands still.
+    """
     for name, table in tables.items():
-        if table.rotary_dim != table.head_dim:
+        if table.rotary_dim != table.head_dim and table.kind != "proportional":
             share = table.rotary_dim / table.head_dim
             raise UnsupportedConfig(f"rope_parameters of {name}: partial_rotary_factor", "absent or 1", share)
+    return tables
 
 
 def _rope_args(hf: HFFields, table: Mapping[str, Any], head_dim: int, style: str, field: str) -> RopeArgs:
@@ -139,15 +145,24 @@ def _rope_args(hf: HFFields, table: Mapping[str, Any], head_dim: int, style: str
     kind = table.get("rope_type", "default")
     if kind not in _ROPE_KINDS:
         raise UnsupportedConfig(f"{field}.rope_type", f"one of {', '.join(_ROPE_KINDS)}", kind)
+    if kind not in _SCALED_KINDS and table.get("attention_factor") is not None:
+        raise UnsupportedConfig(
+            f"{field}.attention_factor",
+            f"absent with rope_type {kind} (transformers ignores it there)",
+            table["attention_factor"],
+        )
     share = table.get("partial_rotary_factor") or 1.0
+    rotary_dim = int(head_dim * share)
+    if rotary_dim % 2:
+        raise UnsupportedConfig(f"{field}: rotating dimensions of a head", "even (they turn in pairs)", rotary_dim)
     values: dict[str, Any] = {ours: table[name] for name, ours in _ROPE_FLOATS.items() if table.get(name) is not None}
     config_original = hf("original_max_position_embeddings", None)
     original = table.get("original_max_position_embeddings") or config_original
-    if kind in ("yarn", "longrope") and original:
+    if kind in _SCALED_KINDS and original:
         values.setdefault("factor", hf("max_position_embeddings") / original)  # what transformers derives
     return RopeArgs(
         theta=float(table["rope_theta"]),
-        rotary_dim=int(head_dim * share),
+        rotary_dim=rotary_dim,
         head_dim=head_dim,
         kind=kind,
         style=style,  # type: ignore[arg-type]

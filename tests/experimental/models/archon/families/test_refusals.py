@@ -17,6 +17,13 @@ REFUSED = [
     ("llama", {"quantization_config": {"quant_method": "fp8"}}, "quantization_config"),
     ("llama", {"rope_parameters": {**ROPE, "rope_type": "spiral"}}, "rope_parameters.rope_type"),
     ("llama", {"rope_parameters": {**ROPE, "frequency_shift": 2.0}}, "rope_parameters.frequency_shift"),
+    (
+        "llama",
+        {"rope_parameters": {**ROPE, "partial_rotary_factor": 0.5}},
+        "rope_parameters of default: partial_rotary_factor",
+    ),
+    ("llama", {"rope_parameters": {**ROPE, "attention_factor": 1.5}}, "rope_parameters.attention_factor"),
+    ("llama", {"head_dim": 7}, "rope_parameters: rotating dimensions of a head"),
     ("qwen2", {"layer_types": ["chunked_attention"] * 4}, "layer_types"),
     ("qwen2", {"layer_types": ["sliding_attention"] * 4, "use_sliding_window": False}, "sliding_window"),
     ("qwen2", {"layer_types": ["full_attention"] * 3}, "layer_types"),

@@ -4,11 +4,11 @@
 
 from __future__ import annotations
 
-from areal.experimental.models.archon.hf_config import rope_tables
+from areal.experimental.models.archon.hf_config import expect_whole_heads, rope_tables
 from areal.experimental.models.archon.hf_fields import HFFields
 from areal.experimental.models.archon.model_args import RopeArgs
 
 
 def ropes(hf: HFFields, head_dim: int) -> dict[str, RopeArgs]:
     """One table for all layers, half style."""
-    return rope_tables(hf, head_dim)
+    return expect_whole_heads(rope_tables(hf, head_dim))
