@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import PreTrainedConfig
 
 from areal.experimental.models.archon.model_args import AttentionArgs, NormArgs, QKNormArgs, RopeArgs
@@ -105,6 +105,18 @@ def _odd_projections(
     names = [p.name.removeprefix(f"{mixer.where}.") for p in products]
     odd = [name for name, p in zip(names, products) if p not in inputs and p not in outputs]
     what = f"expected projections of the input and one before the output, got {names}"
+    parts = {
+        c.name: c
+        for c in mixer.calls
+        if not isinstance(c.module, nn.Linear) and c.name.count(".") == mixer.where.count(".") + 1
+    }
+    holders = [
+        f"{c.name} ({type(c.module).__name__})"
+        for c in parts.values()
+        if any(p.name.startswith(f"{c.name}.") for p in products)
+    ]
+    if holders:
+        return f"attention holds {', '.join(holders)} with projections of its own"
     return f"{what}, of which {odd} neither read the input nor give the output" if odd else what
 
 

@@ -47,7 +47,7 @@ class LayoutSolver:
     """Solves one block. `mixer` and `ffn` are the branches, all other calls of direct children may be norms."""
 
     def __init__(self, trace: Trace, layer: Call, mixer: Branch, ffn: Branch) -> None:
-        self.layer, self.mixer, self.ffn = layer, mixer, ffn
+        self.trace, self.layer, self.mixer, self.ffn = trace, layer, mixer, ffn
         depth = layer.name.count(".") + 1
         branches = (*mixer.names, *ffn.names)
         self.norms = [
@@ -101,16 +101,34 @@ class LayoutSolver:
 
     def _residual(self, after: Tensor, before: Tensor, branch: Tensor, what: str) -> float:
         """s in after = before + s·branch."""
+        if not after.shape == before.shape == branch.shape:
+            shapes = [tuple(t.shape) for t in (before, branch, after)]
+            raise Unexplained(self.layer.name, f"{what}: input, branch and sum have other shapes: {shapes}")
         stacked = torch.stack((before.flatten(), branch.flatten()), dim=1).double()
         (keep, scale) = torch.linalg.lstsq(stacked, after.flatten().double()[:, None]).solution[:, 0].tolist()
         error = mismatch(keep * before.double() + scale * branch.double(), after)
         if error > TOLERANCE or abs(keep - 1.0) > 1e-4:
             raise Unexplained(
                 self.layer.name,
-                f"{what}: the residual stream is not x + s·branch (best fit {keep:.6g}·x + {scale:.6g}·branch, error {error:.1e})",
+                f"{what}: the residual stream is not x + s·branch (best fit {keep:.6g}·x + {scale:.6g}·branch, error "
+                f"{error:.1e}){self._others()}",
                 {"x + s·branch": error},
             )
         return scale
+
+    def _others(self) -> str:
+        """What else a block holds that has several feed-forwards, or tensors of its own."""
+        own = [
+            name
+            for name, _ in (
+                *self.layer.module.named_parameters(recurse=False),
+                *self.layer.module.named_buffers(recurse=False),
+            )
+        ]
+        feeds = [name.rpartition(".")[2] for name in self.ffn.names]
+        if len(feeds) < 2 and not own:
+            return ""
+        return f"; besides its mixer and norms the block holds {', '.join([*feeds, *own])}"
 
     def _odd_input(self, got: Tensor, x: Tensor) -> Unexplained:
         """Why the mixer's input is not one of ours: what it is a multiple of, or the module that it comes from."""

@@ -219,7 +219,7 @@ class Observer:
         kinds = [
             f"{name}[{index}] is {entries[index]!r}"
             for name, entries in layer_lists(self.config).items()
-            if isinstance(entries[index], str)
+            if isinstance(entries[index], str) and "mlp" not in name
         ]
         raise Unexplained(
             first.name,

@@ -43,6 +43,7 @@ from areal.experimental.models.archon.scaffold.tiny_config import (
     depth_field,
     find_tiny,
 )
+from areal.experimental.models.archon.scaffold.unbuildable import why_unbuildable
 from areal.experimental.models.archon.scaffold.uniqueness import ambiguities
 from areal.experimental.models.archon.scaffold.verify import is_steady
 from areal.experimental.models.archon.scaffold.weight_rules import infer_rules
@@ -288,10 +289,7 @@ def _tiny(
     except BUILD_ERRORS as error:
         if error.args == (PROBE,):
             raise Refused("its attention does not go through transformers' attention functions") from error
-        message = str(error).strip().splitlines()
-        raise Refused(
-            f"no tiny model of it could be built: {type(error).__name__}: {message[-1] if message else ''}"
-        ) from error
+        raise Refused(why_unbuildable(config_class, error)) from error
 
 
 def _rules(samples: list[Sample]) -> list[Rule]:

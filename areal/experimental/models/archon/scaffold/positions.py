@@ -53,6 +53,9 @@ def fit_positions(trace: Trace, x: Tensor, table: Tensor, max_positions: Callabl
 def what_else(trace: Trace, embedding: Call, x: Tensor, table: Tensor) -> str:
     """What the first block reads besides a multiple of the embeddings, as far as it can be told."""
     if x.shape != table.shape:
+        if x.shape[-1] == table.shape[-1]:
+            streams = f"{x.shape[0] / table.shape[0]:g} streams (rows) a token"
+            return f"the first block reads {streams}, its embeddings are one: the residual stream is not a single one"
         return f"the first block reads {x.shape[-1]} channels a token, its embeddings have {table.shape[-1]}"
     others = [
         f"{call.name} ({type(call.module).__name__})"

@@ -93,17 +93,23 @@ def tiny_config(config_class: type[PreTrainedConfig], overrides: dict[str, Any])
 def find_tiny(
     config_class: type[PreTrainedConfig], works: Callable[[PreTrainedConfig], object], overrides: dict[str, Any]
 ) -> PreTrainedConfig:
-    """The first tiny config that `works` accepts without raising; the first error when none does."""
-    first: Exception | None = None
+    """The first tiny config that `works` accepts without raising; when none does, the first error of a model, else of a config."""
+    of_config: Exception | None = None
+    of_model: Exception | None = None
     for repair in _repairs(config_class):
         try:
             config = tiny_config(config_class, {**repair, **overrides})
+        except BUILD_ERRORS as error:
+            of_config = of_config or error
+            continue
+        try:
             works(config)
             return config
         except BUILD_ERRORS as error:
-            first = first or error
-    assert first is not None
-    raise first
+            of_model = of_model or error
+    found = of_model or of_config
+    assert found is not None
+    raise found
 
 
 def _repairs(config_class: type[PreTrainedConfig]) -> Iterator[dict[str, Any]]:

@@ -1,0 +1,46 @@
+# Copyright 2026 The areal authors
+# SPDX-License-Identifier: Apache-2.0
+"""Why no tiny model of a class could be built: the line of transformers that failed, and mixers that would be refused anyway.
+
+Called by `pipeline` when every tiny config failed; never raises.
+"""
+
+from __future__ import annotations
+
+import traceback
+from pathlib import Path
+
+import torch
+from transformers import AutoModelForCausalLM, PreTrainedConfig
+
+from areal.experimental.models.archon.scaffold.delta_net import is_delta_net
+from areal.experimental.models.archon.scaffold.tiny_config import BUILD_ERRORS
+
+
+def why_unbuildable(config_class: type[PreTrainedConfig], error: Exception) -> str:
+    """One sentence: what the blocks hold that no option computes, if anything, and the error with its place."""
+    lines = str(error).strip().splitlines()
+    frames = [
+        f for f in traceback.extract_tb(error.__traceback__) if f"{Path('transformers', 'models')}/" in f.filename
+    ]
+    place = f" ({Path(frames[-1].filename).name}:{frames[-1].lineno}: {frames[-1].line})" if frames else ""
+    what = f"no tiny model of it could be built: {type(error).__name__}: {lines[-1] if lines else ''}{place}"
+    mixers = convolving_modules(config_class)
+    if not mixers:
+        return what
+    return f"its blocks hold {', '.join(mixers)} (a convolution, state space or linear attention), which is not known; {what}"
+
+
+def convolving_modules(config_class: type[PreTrainedConfig]) -> list[str]:
+    """The classes in the default model that convolve over tokens and are not gated DeltaNet."""
+    try:
+        with torch.device("meta"):
+            model = AutoModelForCausalLM.from_config(config_class())
+    except BUILD_ERRORS:
+        return []
+    owners = {
+        type(module).__name__
+        for module in model.modules()
+        if any(isinstance(child, torch.nn.Conv1d) for child in module.children()) and not is_delta_net(module)
+    }
+    return sorted(owners)
