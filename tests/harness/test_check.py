@@ -253,6 +253,14 @@ def test_broken_source_stops_the_build_and_changes_nothing(tiny: Path, capsys: p
     assert {path: path.read_bytes() for path in tiny.rglob("*") if path.is_file()} == before
 
 
+def test_broken_manifest_is_wrong_usage(tiny: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tiny / "pyproject.toml").write_text("x [")
+    brief = tiny / ".agents/brief/10-start.md"
+    brief.write_text(brief.read_text() + "\nRun `pip install '.[dev]'`.\n")
+    assert main(["check"]) == 2
+    assert "pyproject.toml is not valid TOML" in capsys.readouterr().err
+
+
 def test_outside_of_a_checkout_is_wrong_usage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert main(["check"]) == 2

@@ -22,6 +22,7 @@ from areal.harness.apiaudit.contract import (
     read_contract,
     render_contract,
 )
+from areal.harness.apiaudit.errors import SourcesUnavailable
 from areal.harness.apiaudit.library.resolver import Library
 from areal.harness.apiaudit.library.wheels import Release, environment
 from areal.harness.apiaudit.markdown_view import render_view
@@ -116,9 +117,19 @@ def audit_release(
     return audit_discovered(discovered, package, target, base)
 
 
+def _require_package(package: Package, release: Release) -> None:
+    sources = release.sources()
+    if not any(sources.has_module(name) for name in package.imports):
+        message = (
+            f"{release.package}=={release.version} holds no module {' or '.join(package.imports)}: nothing to audit"
+        )
+        raise SourcesUnavailable(message, code="no_package")
+
+
 def audit_discovered(discovered: Discovered, package: Package, target: Release, base: Release | None) -> AuditResult:
     """The same for usages that are known already."""
     contract = discovered.contracts[package.name]
+    _require_package(package, target)
     around = environment()
     checkers = [
         Checker(Library(release.sources(), around), release.version, contract.curated.get("accepts"), contract.nested())

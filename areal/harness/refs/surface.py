@@ -17,6 +17,7 @@ from typing import Any
 import yaml
 
 from areal.harness.core.documents import SAFE_LOADER
+from areal.harness.core.errors import UsageProblem
 from areal.harness.core.tree import Tree
 
 MAIN = "areal/cli/main.py"
@@ -163,7 +164,12 @@ def make_targets(tree: Tree) -> list[str]:
 
 
 def _pyproject(tree: Tree) -> dict[str, Any]:
-    return tomllib.loads(tree.text("pyproject.toml")) if "pyproject.toml" in tree.file_set else {}
+    if "pyproject.toml" not in tree.file_set:
+        return {}
+    try:
+        return tomllib.loads(tree.text("pyproject.toml"))
+    except tomllib.TOMLDecodeError as error:
+        raise UsageProblem(f"pyproject.toml is not valid TOML: {error}", code="toml") from None
 
 
 def extras(tree: Tree) -> list[str]:

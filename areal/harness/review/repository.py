@@ -46,7 +46,9 @@ def resolve(repo: Repo, revision: str) -> Commit:
     from git import GitCommandError
 
     try:
-        return repo.commit(revision)
+        commit = repo.commit(revision)
+        _ = commit.tree.hexsha  # a shallow clone knows the names of commits that it does not hold
+        return commit
     except (ValueError, IndexError, GitCommandError, gitdb.exc.ODBError):
         names = sorted(branch.name for branch in repo.branches)
         hint = " (a shallow clone holds only part of the history)" if is_shallow(repo) else ""

@@ -8,13 +8,14 @@ back every byte. For a command: its exit code and output are those that the exam
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from areal.harness.core.errors import HarnessError, UsageProblem
+from areal.harness.core.errors import HarnessError, MissingTool, UsageProblem
 from areal.harness.skills import journal
 from areal.harness.skills.definition import Definition, Example, load_definition, skill_names
 from areal.harness.skills.planning import make_plan
@@ -69,6 +70,9 @@ def changed_files(root: Path, reference: str) -> list[str]:
 
 def run_trials(root: Path, definitions: Sequence[Definition], jobs: int = 1) -> list[Trial]:
     """Every example of these skills, `jobs` at a time, in order."""
+    if shutil.which("git") is None:
+        message = "examples run in throw-away repositories: git is not installed or not on PATH"
+        raise MissingTool(message, code="no_git", next_action="install git")
     work = [
         (definition, index, example)
         for definition in definitions

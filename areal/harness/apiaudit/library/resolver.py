@@ -102,6 +102,8 @@ class Library:
                 return symbol
         if sources.has_module(path):
             return Symbol(what=What.MODULE, path=path, module=path)
+        if sources.does_not_parse(module):
+            return unknown(path, f"{module} does not parse with this Python")
         if sources.is_compiled(module):
             return unknown(path, "compiled module")
         if name in _MODULE_ATTRIBUTES:

@@ -48,6 +48,7 @@ class Sources:
         self._folders: set[str] = set()
         self._texts: dict[str, str] = {}
         self._trees: dict[str, ast.Module] = {}
+        self._unreadable: set[str] = set()
         self._definitions: dict[str, dict[str, list[Definition]]] = {}
         self._stars: dict[str, list[Definition]] = {}
         self._objects: dict[int, griffe.Object | None] = {}
@@ -69,6 +70,7 @@ class Sources:
         other._definitions = {name: self._definitions[name] for name in kept if name in self._definitions}
         other._stars = {name: self._stars[name] for name in kept if name in self._stars}
         other.notes = {key: value for key, value in self.notes.items() if key.rpartition(":")[2] not in overlay}
+        other._unreadable = self._unreadable - set(overlay)
         other._objects = {}
         other._index = None
         if self._index is not None:
@@ -140,8 +142,14 @@ class Sources:
                     warnings.simplefilter("ignore")  # invalid escapes in their sources are not our concern
                     self._trees[module] = ast.parse(self.text(module))
             except (SyntaxError, ValueError):
+                self._unreadable.add(module)
                 self._trees[module] = ast.Module(body=[], type_ignores=[])
         return self._trees[module]
+
+    def does_not_parse(self, module: str) -> bool:
+        """Whether a module is written for another Python, or broken: nothing can be said about its names."""
+        self.tree(module)
+        return module in self._unreadable
 
     def definitions(self, module: str, name: str) -> list[Definition]:
         """Every statement at the top of a module, in conditions or not, that binds a name."""
