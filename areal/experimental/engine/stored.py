@@ -65,7 +65,8 @@ class StoredWeights:
             return full_tensor(state[name])
         owner, dtype = self._owners[name]
         if name in state:
-            full = full_tensor(state[name]).contiguous()
+            # Offloaded parameters are on the host: all stages must broadcast on the same device.
+            full = full_tensor(state[name]).to(self._topology.device).contiguous()
         else:
             full = torch.empty(self._whole[name].shape, dtype=dtype, device=self._topology.device)
         dist.broadcast(full, group_src=owner, group=self._topology.dims.get_group("pp"))
