@@ -7,6 +7,7 @@ Called by `command` before anything is measured, and between staging and the gen
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from areal.experimental.models.archon.scaffold.given import without_dropout
 from areal.experimental.models.archon.scaffold.request import Request
 from areal.experimental.models.archon.scaffold.rotary import known_tables
 from areal.experimental.models.archon.scaffold.sensitivity import Study
-from areal.experimental.models.archon.scaffold.tiny_config import BUILD_ERRORS
+from areal.experimental.models.archon.scaffold.tiny_config import BUILD_ERRORS, MAX_SMALL
 from areal.experimental.models.archon.weights.map import WeightMap
 from areal.utils.errors import CheckpointError
 
@@ -44,6 +45,22 @@ def check(config: PreTrainedConfig | None) -> None:
         hf.finish()
     except UnsupportedConfig as error:
         raise Unexplained(error.field, _must_be(error), details={"field": error.field}) from error
+
+
+def expect_sizes(study: Study, expected: Mapping[str, Sequence[Any]]) -> None:
+    """Raise `Unexplained` for a family that holds for the tiny size of something only, and so for no real model."""
+    for name, allowed in expected.items():
+        default, field = study.default_of(name), study.fields.get(name)
+        if field is None or isinstance(default, bool) or not isinstance(default, int) or default <= MAX_SMALL:
+            continue
+        if default not in allowed:
+            reasons = {reason for _, reason in field.unexplained}
+            raise Unexplained(
+                name,
+                f"was understood at {', '.join(map(repr, allowed))} only, the class's default is {default!r}"
+                + (f": {min(reasons)}" if reasons else ""),
+                details={"field": name, "tried": [{"value": repr(v), "reason": r} for v, r in field.unexplained]},
+            )
 
 
 def accept(spec: ModelSpec, request: Request, study: Study) -> str:

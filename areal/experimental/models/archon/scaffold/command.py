@@ -18,7 +18,7 @@ from transformers.utils import logging as transformers_logging
 
 from areal.experimental.models.archon.base import UnsupportedConfig
 from areal.experimental.models.archon.model_spec import get_model_spec, is_supported_model
-from areal.experimental.models.archon.scaffold.acceptance import accept, check
+from areal.experimental.models.archon.scaffold.acceptance import accept, check, expect_sizes
 from areal.experimental.models.archon.scaffold.findings import Ambiguous, Refused, Unexplained
 from areal.experimental.models.archon.scaffold.install import (
     Target,
@@ -108,6 +108,8 @@ def _prove(report: Report, discovery: Discovery, target: Target, request: Reques
     """Stage, test and install what was discovered."""
     with tempfile.TemporaryDirectory(prefix="areal-archon-new-") as folder:
         if refusal := stage(discovery, target, Path(folder)):
+            if request.config is None:
+                expect_sizes(discovery.study, discovery.family.expected)
             report.add(
                 [Finding(code="A031", severity="warning", message=f"the class's default config is refused: {refusal}")]
             )

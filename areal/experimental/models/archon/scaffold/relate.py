@@ -46,7 +46,8 @@ _READ_BY_HELPERS = {
 class RopeDescription:
     """How `ropes` is computed: width of the head, style, rotating width (None: as `rope_tables` says), proven kinds.
 
-    whole_heads: HF ignores a share of the head that rotates, so that one is refused.
+    whole_heads: HF ignores a share of the head that rotates, so that one is refused. theta: of models whose config has no
+    `rope_parameters`; everything is an expression then.
     """
 
     head_dim: Node
@@ -56,6 +57,7 @@ class RopeDescription:
     is_reversed: Node
     read_elsewhere: tuple[str, ...] = ()
     whole_heads: bool = False
+    theta: Node | None = None
 
 
 @dataclass
@@ -172,6 +174,10 @@ def _rope(
     style = explain("rope.style", terms, index, [t.style for t in tables])
     reversed_ = explain("rope.is_reversed", terms, index, [t.is_reversed for t in tables])
     configs = [s.config for s in samples for _ in s.observation.args.layers]
+    if not configs[0].to_dict().get("rope_parameters"):
+        rotary_dim = explain("rope.rotary_dim", terms, index, [t.rotary_dim for t in tables])
+        theta = explain("rope.theta", terms, index, [t.theta for t in tables])
+        return RopeDescription(head_dim, style, rotary_dim, None, reversed_, theta=theta)
     elsewhere = unknown_entries(configs[0])
     is_known = all(
         known_tables(configs[n], width, t.style).get(_rope_name(layers[n])) == replace(t, is_reversed=False)
@@ -254,7 +260,8 @@ def used_fields(family: Family) -> set[str]:
         used |= _READ_BY_HELPERS["ropes"]
     nodes: list[Node] = [family.layer, *family.model_fields.values()]
     if family.rope is not None:
-        nodes += [n for n in (family.rope.head_dim, family.rope.style, family.rope.rotary_dim) if n is not None]
+        rope = family.rope
+        nodes += [n for n in (rope.head_dim, rope.style, rope.rotary_dim, rope.theta) if n is not None]
     for code in (c for node in nodes for c in codes(node)):
         used |= set(re.findall(r'hf\("(\w+)"', code)) | set(re.findall(r'activation\(hf, "(\w+)"\)', code))
         if "activation(hf)" in code:

@@ -24,6 +24,7 @@ from areal.experimental.models.archon.modules.rope import Rope, rotate
 from areal.experimental.models.archon.scaffold.dataflow import TOLERANCE, mismatch
 from areal.experimental.models.archon.scaffold.findings import Unexplained
 
+_USUAL_THETA = 10000.0
 STYLES = ("half", "interleaved")
 _WITHOUT_TABLES = (
     "something happens to queries and keys between projection and product, and the config has no rope_parameters"
@@ -93,6 +94,7 @@ def unknown_entries(config: PreTrainedConfig) -> tuple[str, ...]:
 def _candidates(config: PreTrainedConfig, head_dim: int, layer_kind: str) -> Iterator[tuple[bool, str, RopeArgs]]:
     """Tables with whether they are what the config asks for: those of the layer's own kind in every way, then others."""
     if not config.to_dict().get("rope_parameters"):
+        yield from _own_tables(config, head_dim)
         return
     tables = {style: known_tables(config, head_dim, style) for style in STYLES}
     names = sorted(tables["half"], key=lambda name: name != layer_kind)
@@ -103,6 +105,14 @@ def _candidates(config: PreTrainedConfig, head_dim: int, layer_kind: str) -> Ite
         for style, name, width in itertools.product(STYLES, group, range(2, head_dim + 1, 2)):
             if width != tables[style][name].rotary_dim:
                 yield False, name, replace(tables[style][name], rotary_dim=width)
+
+
+def _own_tables(config: PreTrainedConfig, head_dim: int) -> Iterator[tuple[bool, str, RopeArgs]]:
+    """Plain tables of models older than `rope_parameters`, whose base is a constant or a field of its own."""
+    fields = {name: value for name, value in config.to_dict().items() if isinstance(value, int | float)}
+    thetas = [_USUAL_THETA, *(float(v) for n, v in fields.items() if ("theta" in n or "base" in n) and v > 1)]
+    for theta, style, width in itertools.product(dict.fromkeys(thetas), STYLES, range(head_dim, 0, -2)):
+        yield False, "default", RopeArgs(theta=theta, rotary_dim=width, style=style)  # type: ignore[arg-type]
 
 
 def _scores(q: Tensor, k: Tensor) -> Tensor:

@@ -15,10 +15,10 @@ from pathlib import Path
 import jinja2
 
 from areal.experimental.models.archon import model_args
-from areal.experimental.models.archon.model_args import AttentionArgs, NormArgs
+from areal.experimental.models.archon.model_args import AttentionArgs, NormArgs, RopeArgs
 from areal.experimental.models.archon.scaffold.adapter_source import rule_lines
 from areal.experimental.models.archon.scaffold.explain import Choice, Leaf, Node, Struct, is_default
-from areal.experimental.models.archon.scaffold.relate import HEADS, Family, codes
+from areal.experimental.models.archon.scaffold.relate import HEADS, Family, RopeDescription, codes
 
 ARCHON = "areal.experimental.models.archon"
 LICENCE = "# Copyright 2026 The areal authors\n# SPDX-License-Identifier: Apache-2.0"
@@ -172,6 +172,8 @@ class FamilySource:
         if rope is None:
             imports = [f"from {ARCHON}.hf_fields import HFFields", f"from {ARCHON}.model_args import RopeArgs"]
             return self.render("rope", imports="\n".join(imports), summary="No positions.", body=["return {}"])
+        if rope.theta is not None:
+            return self._own_rope(rope)
         head_dim, style = emit(rope.head_dim), emit(rope.style)
         head_dim = head_dim.replace('heads["head_dim"]', 'head_fields(hf)["head_dim"]')
         style_code = "" if style == '"half"' else f", {style}"
@@ -209,6 +211,24 @@ class FamilySource:
         style_words = f", {style.strip(chr(34))} style" if isinstance(rope.style, Leaf) else ""
         summary = f"The tables of `rope_parameters`{style_words}."
         return self.render("rope", imports="\n".join(imports), summary=summary, body=body)
+
+    def _own_rope(self, rope: RopeDescription) -> str:
+        """A table that is not described by `rope_parameters`."""
+        assert rope.theta is not None and rope.rotary_dim is not None
+        nodes = {
+            "theta": rope.theta,
+            "rotary_dim": rope.rotary_dim,
+            "style": rope.style,
+            "is_reversed": rope.is_reversed,
+        }
+        codes_of = {n: emit(node) for n, node in nodes.items() if not is_default(RopeArgs, n, node)}
+        arguments = ", ".join(f"{n}={code}" for n, code in codes_of.items())
+        arguments = arguments.replace('heads["head_dim"]', 'head_fields(hf)["head_dim"]')
+        imports = [f"from {ARCHON}.hf_fields import HFFields", f"from {ARCHON}.model_args import RopeArgs"]
+        if "head_fields" in arguments:
+            imports.append(f"from {ARCHON}.hf_config import head_fields")
+        body = [f'return {{"default": RopeArgs({arguments})}}']
+        return self.render("rope", imports="\n".join(sorted(imports)), summary="The only table.", body=body)
 
     def _adapter(self) -> str:
         lines, imports = rule_lines(self.family.rules, ARCHON)

@@ -252,8 +252,8 @@ def _with_fallback(order: Sequence[Term], index: Sequence[int], wanted: Sequence
 
 def _unary(terms: Sequence[Term], index: Sequence[int]) -> Iterator[tuple[str, list[float]]]:
     for term in terms:
+        yield term.code, [term.values[n] for n in index]
         values = [float(term.values[n]) for n in index]
-        yield term.code, values
         if all(v > 0 for v in values):
             yield f"{term.code} ** -0.5", [v**-0.5 for v in values]
             yield f"{term.code} ** 0.5", [v**0.5 for v in values]
@@ -267,11 +267,9 @@ def _scaled(code: str, values: Sequence[float], wanted: Sequence[float]) -> str 
     if not all(values) or not any(wanted):
         return None
     factor = wanted[0] / values[0]
-    if _agree([v * factor for v in values], wanted):
-        whole = all(isinstance(v, int) for v in wanted)
-        nice = round(factor) if abs(factor - round(factor)) < 1e-6 * abs(factor) else float(f"{factor:.6g}")
-        if whole and not isinstance(nice, int):
-            return None
+    is_whole = abs(factor - round(factor)) < 1e-6 * abs(factor)
+    nice = round(factor) if is_whole else float(f"{factor:.6g}")
+    if _agree([v * (nice if is_whole else factor) for v in values], wanted):
         return f"{nice} * {code}"
     return None
 
@@ -319,8 +317,8 @@ def _agree(got: Sequence[Any], wanted: Sequence[Any]) -> bool:
 def _close(x: Any, y: Any) -> bool:
     if isinstance(x, bool) or isinstance(y, bool):
         return isinstance(x, bool) and isinstance(y, bool) and x == y
-    if isinstance(x, int) and isinstance(y, int):
-        return x == y
+    if isinstance(y, int):  # a size is no rounded quotient
+        return isinstance(x, int) and x == y
     if _is_number(x) and _is_number(y):
         return abs(x - y) <= FLOAT_TOLERANCE * max(abs(x), abs(y))
     return type(x) is type(y) and bool(x == y)

@@ -58,6 +58,12 @@ def test_value_of_a_layer_is_given_by_a_predicate_over_its_index(value, code):
     assert code_of(value, layers=5) == code
 
 
+def test_size_is_no_rounded_quotient():
+    terms, values = terms_of(lambda f, i: f["width"] // 8)
+    with pytest.raises(Unexplained):
+        explain("option", terms, range(len(values)), values)
+
+
 def test_option_that_is_absent_in_some_configs_becomes_a_choice():
     terms, values = terms_of(lambda f, i: NormArgs(eps=f["scale"]) if f["deep"] else None)
     node = explain("norm", terms, range(len(values)), values)
