@@ -48,6 +48,7 @@ def _list(args: argparse.Namespace) -> int:
     from areal.experimental.models.archon.proof.options import option_table
     from areal.experimental.models.archon.proof.page import families_page
 
+    _hush_transformers()
     table = option_table(args.model_types or None)
     if args.json:
         print(json.dumps(table, indent=1, ensure_ascii=False))
@@ -58,6 +59,13 @@ def _list(args: argparse.Namespace) -> int:
             used = [f"{name}: {word}" for name, word in words.items() if word != "–"]
             print(f"{model_type}\n  " + "\n  ".join(used))
     return 0
+
+
+def _hush_transformers() -> None:
+    """What it says about tiny configs would hide our output."""
+    from transformers.utils import logging as transformers_logging
+
+    transformers_logging.set_verbosity_error()
 
 
 def _check(args: argparse.Namespace) -> int:

@@ -1,9 +1,13 @@
 # Copyright 2026 The areal authors
 # SPDX-License-Identifier: Apache-2.0
 import json
+import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
 from areal.cli import main as cli
 from areal.experimental.models.archon.model_spec import get_supported_model_types
@@ -24,6 +28,24 @@ def test_list_as_json_has_the_options_of_every_model_type(capsys):
 def test_docs_page_of_families_is_current(capsys):
     assert cli.main(["archon", "list", "--markdown"]) == 0
     assert capsys.readouterr().out == PAGE.read_text(), "run: areal archon list --markdown > docs/archon_families.md"
+
+
+@pytest.mark.parametrize("action", ["list", "check"])
+def test_unknown_model_type_is_told_how_to_get_its_family(capsys, action):
+    assert cli.main(["archon", action, "biogpt"]) == 2
+    assert "write the family: areal archon new biogpt" in capsys.readouterr().err
+
+
+def test_list_says_nothing_but_its_result():
+    command = [sys.executable, "-m", "areal.cli.main", "archon", "list", "deepseek_v3", "gpt_oss"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
+    assert done.stdout.startswith("deepseek_v3\n") and done.stderr == ""
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/add_a_model.md"])
+def test_model_types_in_the_guides_are_of_transformers_and_without_a_family(page):
+    types = re.findall(r"^(?:areal archon new |TYPE=)([a-z]\w*) ", (PAGE.parents[1] / page).read_text(), re.MULTILINE)
+    assert types and set(types) <= set(CONFIG_MAPPING) - get_supported_model_types(), types
 
 
 def test_list_of_one_model_type_prints_its_options(capsys):

@@ -4,15 +4,19 @@
 
 from __future__ import annotations
 
+import runpy
 from pathlib import Path
 
 import pytest
 
 from areal.cli.report import build_report
+from areal.experimental.models.archon.model_spec import get_model_spec, get_supported_model_types
 from areal.utils import stat_keys as keys
+from areal.utils.hf_utils import load_hf_tokenizer
 from areal.utils.names import log_dir
 from tests.examples.commands import ROOT, commands_of, rows_and_summary, run, table_rows
 
+MODEL_PAGE = ROOT / "docs" / "add_a_model.md"
 OVERRIDES = table_rows(ROOT / "examples" / "math" / "README.md")
 
 
@@ -30,6 +34,30 @@ def test_readme_sft_command_trains_and_evaluates(tmp_path: Path, tiny_model: str
     assert rows[0][keys.SFT_LOSS] > rows[-1][keys.SFT_LOSS] > 0
     assert rows[-1][keys.SFT_EVAL_LOSS] == pytest.approx(rows[-1][keys.SFT_LOSS], rel=0.05)
     assert summary["tokens_per_s"] > 0 and summary["num_parameters"] > 5e5
+
+
+@pytest.mark.parametrize("script", ["gsm8k_sft.py", pytest.param("gsm8k_rl.py", marks=pytest.mark.slow)])
+def test_commands_of_the_model_page_train_a_family_on_archon(script: str, tmp_path: Path, gsm8k_dir: Path) -> None:
+    (make,) = commands_of(MODEL_PAGE, "make_tiny_model.py")
+    (train,) = commands_of(MODEL_PAGE, script)
+    given = {"runs/tiny_$TYPE": str(tmp_path / "model"), "$TYPE": "olmoe", "path/to/data": str(gsm8k_dir)}
+    for command in (make, [*train, f"cluster.fileroot={tmp_path}"]):
+        for name, value in given.items():
+            command = [word.replace(name, value) for word in command]
+        run(command)
+    experiment = {"gsm8k_sft.py": "gsm8k-sft", "gsm8k_rl.py": "gsm8k-grpo"}[script]
+    rows, summary = rows_and_summary(tmp_path, experiment, "olmoe")
+    assert summary["status"] == "finished" and len(rows) == 4
+
+
+@pytest.mark.parametrize("model_type", sorted(get_supported_model_types()))
+def test_tiny_model_of_every_family_is_one_that_archon_runs(model_type: str, tiny_model: str) -> None:
+    example = runpy.run_path(str(ROOT / "examples" / "math" / "make_tiny_model.py"), run_name="example")
+    config = example["archon_config"](model_type)
+    tokenizer = load_hf_tokenizer(tiny_model)
+    example["fit"](config, tokenizer)
+    args = get_model_spec(model_type).model_args_class.from_hf_config(config)
+    assert args.vocab_size == len(tokenizer)
 
 
 @pytest.mark.slow

@@ -25,16 +25,17 @@ if TYPE_CHECKING:
 class UnsupportedConfig(ConfigError):
     """The HF config asks for a computation that the family does not do; `field` names the entry."""
 
-    def __init__(self, field: str, expected: str, got: object) -> None:
+    def __init__(self, field: str, expected: str, got: object, remedy: str = "extend the family") -> None:
         super().__init__(field, expected, got)
         self.field = field
         self.expected = expected
         self.got = got
+        self.remedy = remedy
 
     def __str__(self) -> str:
         return (
             f"Archon cannot run this model: {self.field} must be {self.expected}, got {self.got!r}; use the HF module "
-            "(backend fsdp) or extend the family"
+            f"(backend fsdp) or {self.remedy}"
         )
 
 

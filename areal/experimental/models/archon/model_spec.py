@@ -57,7 +57,9 @@ def get_model_spec(model_type: str) -> ModelSpec:
     if model_type in _registered:
         return _registered[model_type]
     if model_type not in FAMILIES:
-        raise UnsupportedConfig("model_type", f"one of {', '.join(sorted(get_supported_model_types()))}", model_type)
+        known = ", ".join(sorted(get_supported_model_types()))
+        remedy = f"write the family: areal archon new {model_type}"
+        raise UnsupportedConfig("model_type", f"one of {known}", model_type, remedy)
     return importlib.import_module(FAMILIES[model_type]).SPEC
 
 
