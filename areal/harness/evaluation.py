@@ -11,9 +11,6 @@ import json
 import os
 import platform
 import statistics
-import subprocess
-import sys
-import time
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
@@ -26,32 +23,31 @@ from areal.harness.core.tree import Tree
 from areal.harness.generate.output import Generated, read_stamp
 from areal.harness.generate.plan import all_generated
 from areal.harness.generate.sources import load_config, load_sources
+from areal.harness.measurements import audit_suite, docs_suite, review_suite, reward_suite, run_command
 from areal.harness.refs.paths import as_path
 from areal.harness.refs.scan import facts_of, scan, scan_text, scanned_files
 from areal.harness.refs.texts import mentions
 
 NUM_RUNS = 5
-TIMEOUT_S = 120
 Metrics = dict[str, Any]
 
 
-def _seconds(root: Path, *arguments: str) -> float:
-    """Median wall time of a command of `areal`, in a process of its own."""
-    times = []
-    for _ in range(NUM_RUNS):
-        start = time.perf_counter()
-        command = [sys.executable, "-m", "areal.cli.main", *arguments]
-        subprocess.run(command, cwd=root, capture_output=True, timeout=TIMEOUT_S, check=False)
-        times.append(time.perf_counter() - start)
-    return round(statistics.median(times), 3)
+def _seconds(root: Path, name: str, *arguments: str) -> Metrics:
+    """Median times of a command of `areal`, in a process of its own."""
+    runs = [run_command(root, *arguments) for _ in range(NUM_RUNS)]
+    return {
+        f"{name}_s": statistics.median(run.wall_s for run in runs),
+        f"{name}_cpu_s": statistics.median(run.cpu_s for run in runs),
+    }
 
 
 def time_suite(tree: Tree) -> Metrics:
     """How long the commands take that run at every commit and every start."""
     return {
-        "areal_help_s": _seconds(tree.root, "--help"),
-        "harness_check_s": _seconds(tree.root, "harness", "check"),
-        "harness_build_s": _seconds(tree.root, "harness", "build", "--dry-run"),
+        **_seconds(tree.root, "areal_help", "--help"),
+        **_seconds(tree.root, "harness_check", "harness", "check"),
+        **_seconds(tree.root, "harness_build", "harness", "build", "--dry-run"),
+        **_seconds(tree.root, "api_discover_check", "api", "discover", "--check"),
         "load_average": round(os.getloadavg()[0], 1),
     }
 
@@ -119,6 +115,10 @@ SUITES: dict[str, Callable[[Tree], Metrics]] = {
     "refs": refs_suite,
     "drift": drift_suite,
     "coverage": coverage_suite,
+    "audit": audit_suite,
+    "review": review_suite,
+    "reward": reward_suite,
+    "docs": docs_suite,
 }
 
 

@@ -29,6 +29,7 @@ RANK = re.compile(
     r"(?:\w+_)?rank|is_(?:main|master|leader|chief|rank_?zero|rank0|first_rank|last_rank|src|head)\w*|get_(?:local_|group_)?rank|rank_?\d+"
 )
 SAME_ON_ALL = re.compile(r"(?:src|dst|source|root|owner|lora|matrix|max|min|num|last|first|target)_rank")
+_COLLECTIVE = re.compile(rf"\b(?:{NAMES.pattern}|{GENERAL_NAMES.pattern})\(")
 _ABOUT = re.compile(r"rank|except\b")
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
 LEAVES = (ast.Return, ast.Continue, ast.Break, ast.Raise)
@@ -46,7 +47,13 @@ class _Divide:
 def rank_dependent_collectives(change: Change) -> Iterator[Finding]:
     """R022."""
     for file in change.files:
-        if file.is_python and file.added and file.new_tree is not None and _ABOUT.search(file.new_text):
+        if (
+            file.is_python
+            and file.added
+            and file.new_tree is not None
+            and _ABOUT.search(file.new_text)
+            and _COLLECTIVE.search(file.new_text)
+        ):
             helpers = _helpers(file.new_tree)
             for function in _functions(file.new_tree):
                 for call, divide in _Walk(helpers, _decided_names(function)).divided(function.body):

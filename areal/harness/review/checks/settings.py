@@ -119,14 +119,14 @@ def stale_reference(change: Change) -> Iterator[Finding]:
         return
     fix = Fix(kind="run", command="python docs/generate_cli_docs.py")
     for file in change.files:
+        if not file.path.startswith((CONFIG_FOLDER, COMMAND_FOLDER)):
+            continue
         old, new = options(file.old_tree), options(file.new_tree)
         if file.path.startswith(CONFIG_FOLDER):
             different = [key for key in old | new if _source(old, key) != _source(new, key)]
-        elif file.path.startswith(COMMAND_FOLDER):
+        else:
             before, after = _flags(file.old_tree), _flags(file.new_tree)
             different = [] if before == after else [f"{len(set(before) ^ set(after))} declarations of arguments"]
-        else:
-            continue
         if different:
             line = new[different[0]].line if different[0] in new else 0
             message = f"{', '.join(different[:3])} changed and the CLI reference did not"

@@ -55,8 +55,9 @@ def _is_formatting(file: ChangedFile) -> bool:
         return False
     if file.path.endswith(".py"):
         old, new = file.old_tree, file.new_tree
-        same = old is not None and new is not None and ast.dump(old) == ast.dump(new)
-        return same and _comments(file.old_text) == _comments(file.new_text)
+        if old is None or new is None or len(old.body) != len(new.body):
+            return False
+        return ast.dump(old) == ast.dump(new) and _comments(file.old_text) == _comments(file.new_text)
     if file.path.endswith(".md"):
         return _plain_markdown(file.old_text) == _plain_markdown(file.new_text)
     if file.path.endswith((".yaml", ".yml")):  # leading space is structure
