@@ -7,11 +7,13 @@ Called by `command`; reads files only, runs no code of a checkpoint and download
 
 from __future__ import annotations
 
+import difflib
 import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import transformers
 from transformers import PreTrainedConfig
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
@@ -38,11 +40,13 @@ def read_request(model: str) -> Request:
             raise UsageProblem(
                 f"expected a model type, a config.json or a folder with one, got {model!r}", code="model"
             )
+        if model not in CONFIG_MAPPING:
+            raise Refused(_unknown(model))
         return Request(model)
     fields = _fields_of(file)
     model_type = fields["model_type"]
     if model_type not in CONFIG_MAPPING:
-        raise Refused(f"transformers has no model type {model_type!r}{_about_code(fields)}")
+        raise Refused(f"{_unknown(model_type)}{_about_code(fields)}")
     try:
         config = CONFIG_MAPPING[model_type].from_dict(fields)
         text = config.get_text_config()
@@ -63,6 +67,13 @@ def _fields_of(file: Path) -> dict[str, Any]:
     if not isinstance(fields, dict) or not isinstance(fields.get("model_type"), str):
         raise UsageProblem(f"expected an HF config with a string model_type, got {file} without", code="model")
     return fields
+
+
+def _unknown(model_type: str) -> str:
+    """That transformers lacks a type, which ones are spelt nearly so, and that another release may have it."""
+    near = difflib.get_close_matches(model_type, CONFIG_MAPPING, n=3)
+    hint = f"; did you mean {' or '.join(near)}?" if near else "; a newer release may have it"
+    return f"transformers {transformers.__version__} has no model type {model_type!r}{hint}"
 
 
 def _about_code(fields: dict[str, Any]) -> str:

@@ -72,3 +72,17 @@ def test_config_that_no_family_could_run_is_refused_before_anything_is_measured(
 
 def test_usual_config_passes_the_first_check(tmp_path):
     check(request_of(tmp_path, model_type="stablelm", attention_dropout=0.1, tie_word_embeddings=True).config)
+
+
+@pytest.mark.parametrize(
+    ("model_type", "hint"),
+    [
+        ("stable_lm", r"did you mean stablelm"),
+        ("zqxj", r"transformers [\d.]+\S* has no .*; a newer release may have it"),
+    ],
+)
+def test_type_that_transformers_lacks_is_refused_with_the_nearest_ones(tmp_path, model_type, hint):
+    with pytest.raises(Refused, match=hint):
+        read_request(model_type)
+    with pytest.raises(Refused, match=hint):
+        request_of(tmp_path, model_type=model_type)
