@@ -117,6 +117,12 @@ class HFFields:
             if value not in allowed:
                 raise UnsupportedConfig(name, f"made of {', '.join(map(repr, allowed))}", value)
 
+    def require(self, *names: str) -> None:
+        """Read fields that the class leaves at None, and that must be set."""
+        for name in names:
+            if self(name, None) is None:
+                raise UnsupportedConfig(name, "set", None)
+
     def ignore(self, *names: str) -> None:
         """Declare fields of this family that do not influence the computation, whatever their value."""
         self._read.update(names)

@@ -1,7 +1,7 @@
 # Copyright 2026 The areal authors
 # SPDX-License-Identifier: Apache-2.0
 import pytest
-from transformers import LlamaConfig
+from transformers import DeepseekV2Config, LlamaConfig
 
 from areal.experimental.models.archon.base import UnsupportedConfig
 from areal.experimental.models.archon.hf_fields import HFFields, reading
@@ -49,3 +49,8 @@ def test_expected_values_are_listed_when_another_one_comes():
 def test_first_of_several_names_is_the_one_the_config_has():
     fields = HFFields(LlamaConfig())
     assert fields.first("num_experts", "num_hidden_layers") == LlamaConfig().num_hidden_layers
+
+
+def test_field_that_the_class_leaves_open_must_be_set():
+    with pytest.raises(UnsupportedConfig, match=r"num_experts_per_tok.*set"), reading(DeepseekV2Config()) as hf:
+        hf.require("num_experts_per_tok")

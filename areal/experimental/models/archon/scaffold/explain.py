@@ -87,6 +87,9 @@ def _split(
     where: str, terms: Terms, index: Sequence[int], values: Sequence[Any], is_first: Sequence[bool], depth: int
 ) -> Node:
     predicate = find_predicate(terms, index, is_first)
+    if predicate is None:  # three conditions that hold together are not three of which one fails
+        is_first = [not first for first in is_first]
+        predicate = find_predicate(terms, index, is_first)
     if predicate is None or depth >= MAX_DEPTH:
         raise _unexplained(where, terms, index, values)
     sides = []

@@ -75,6 +75,7 @@ class Family:
     expected_each: dict[str, list[Any]] = field(default_factory=dict)
     tied: dict[str, str] = field(default_factory=dict)
     ignored: list[str] = field(default_factory=list)
+    required: list[str] = field(default_factory=list)
     refused: list[tuple[str, Any]] = field(default_factory=list)
 
 
@@ -206,6 +207,10 @@ def _classify_fields(study: Study, family: Family) -> None:
     used = used_fields(family)
     for study_of in study.fields.values():
         _classify(study_of, used, study, family)
+    optional = _READ_BY_HELPERS["head_fields"] | _READ_BY_HELPERS["ropes"]
+    for name in sorted(used - optional):
+        if study.default_of(name) is None and all(sample.values.get(name) is not None for sample in study.samples):
+            family.required.append(name)
     for name in used:
         entries = [e for s in study.samples for v in [s.values.get(name)] if isinstance(v, list) for e in v]
         if entries and all(isinstance(e, str) for e in entries):
@@ -227,7 +232,10 @@ def _classify(field_study: FieldStudy, used: set[str], study: Study, family: Fam
     if twin is not None and field_study.has_influence:
         family.tied[name] = twin
     elif field_study.was_tried and not field_study.has_influence:
-        family.ignored.append(name)
+        if isinstance(base, str):  # a word that was not tried may mean anything
+            family.expected[name] = list(dict.fromkeys([base, *field_study.idle]))
+        else:
+            family.ignored.append(name)
     elif field_study.has_influence or base != study.default_of(name):
         if isinstance(base, list) and name in layer_lists(study.base):
             family.expected_each[name] = list(dict.fromkeys(base))

@@ -35,6 +35,8 @@ NO_INFLUENCE = 1e-7
 RETRY = 100
 """Distance to the seed of a second try."""
 TIE = "tie_word_embeddings"
+MAX_IDLE = 5
+"""Values without influence after which a field has none: of an upper bound, only smaller ones change anything."""
 _PROPORTIONS = ((2, 2), (2, 0.5), (0.5, 2), (0.5, 0.5))
 _MAX_PROPORTIONS = 2
 """Observations of a size together with others: with one, the other size could explain all that changed."""
@@ -60,13 +62,14 @@ class Sample:
 
 @dataclass
 class FieldStudy:
-    """What is known of one field. `explained`: values with an observation; `unexplained`: value and why not."""
+    """What is known of one field. `explained`: values with an observation; `idle`: values that changed nothing; `unexplained`: value and why not."""
 
     name: str
     base: Any
     has_influence: bool = False
     was_tried: bool = False
     explained: list[Any] = field(default_factory=list)
+    idle: list[Any] = field(default_factory=list)
     unexplained: list[tuple[Any, str]] = field(default_factory=list)
 
 
@@ -201,12 +204,13 @@ class Study:
         for name in names:
             value = fields_of(base)[name]
             study = self.fields.setdefault(name, FieldStudy(name, value))
-            num_working = 0
+            num_working = num_idle = 0
             for other in self._alternatives(base, name, value):
-                if num_working == limit:
+                if num_working == limit or num_idle == (limit if changes else MAX_IDLE):
                     break
                 outcome = self._try(base, model, tokens, expected, {name: other}, changes, study)
-                num_working += outcome is not None
+                num_working += outcome is not None and study.has_influence
+                num_idle += outcome is not None and not study.has_influence
                 if outcome and name != TIE and _is_switch(value, other):
                     names = [general_names(s.observation) for s in (self.samples[0], self.samples[-1])]
                     is_off = isinstance(value, int) and not isinstance(value, bool) and 0 in (value, other)
@@ -252,6 +256,7 @@ class Study:
             and got is not None
             and float((got - expected).abs().max()) <= NO_INFLUENCE * float(expected.abs().max())
         ):
+            study.idle.append(other)
             return False
         study.has_influence = True
         try:

@@ -162,6 +162,8 @@ class FamilySource:
         ]
         lines += [f'hf.expect_each("{name}", {", ".join(map(repr, v))})' for name, v in family.expected_each.items()]
         lines += [f'hf.expect("{name}", hf("{other}"))' for name, other in family.tied.items()]
+        if family.required:
+            lines.append(f"hf.require({', '.join(map(_quoted, family.required))})")
         if family.ignored:
             names = ", ".join(f'"{name}"' for name in sorted(family.ignored))
             lines.append(f"hf.ignore({names})  # no influence on logits at any value that was tried")

@@ -58,7 +58,8 @@ _SIZES: tuple[tuple[str, int], ...] = (
     (r"original_max_position_embeddings", 16),
     (r"sliding_window(_size)?|attention_chunk_size|window_size|attention_window_size", 6),
     (r"(moe_)?num_(local_|routed_)?experts|n_routed_experts|moe_num_experts|num_moe_experts", 16),
-    (r"num_experts_per_tok(en)?|moe_topk|moe_k|moe_top_k|top_k_experts|router_top_k|num_selected_experts", 2),
+    (r"num_experts_per_tok(en)?|moe_topk|moe_k|moe_top_k|top_k_experts|router_top_k|num_selected_experts", 3),
+    # Fewer groups than choices: else those with the best experts hold all of them, and are no limit.
     (r"n_group|num_expert_group|router_n_groups", 4),
     (r"topk_group|num_limited_group|router_topk_groups", 2),
     (r"first_k_dense_replace|num_dense_layers|moe_layer_start_index|n_dense_layers", 1),
@@ -124,7 +125,9 @@ def _repairs(config_class: type[PreTrainedConfig]) -> Iterator[dict[str, Any]]:
         for size in [next((s for pattern, s in (*_SIZES, *_COUNTS) if re.fullmatch(pattern, name)), None)]
         if size is not None
     }
-    one = {name: 1 for name in fields if re.fullmatch(r"num_experts_per_tok(en)?|moe_topk|moe_k", name)}
+    one, two = (
+        {name: n for name in fields if re.fullmatch(r"num_experts_per_tok(en)?|moe_topk|moe_k", name)} for n in (1, 2)
+    )
     pad = {name: 0 for name in fields if name == "pad_token_id"}
     yield from (
         {},
@@ -133,6 +136,7 @@ def _repairs(config_class: type[PreTrainedConfig]) -> Iterator[dict[str, Any]]:
         sizes,
         {**sizes, **heads},
         {**sizes, **heads, **rope_width},
+        two,
         one,
         pad,
     )

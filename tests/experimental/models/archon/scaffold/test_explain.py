@@ -75,3 +75,13 @@ def test_value_that_follows_from_no_field_is_reported():
     terms, values = terms_of(lambda f, i: hash(str(f)) % 1000 / 7.0)
     with pytest.raises(Unexplained, match="no expression"):
         explain("option", terms, range(len(values)), values)
+
+
+def test_option_under_three_conditions_is_found_whichever_side_comes_first():
+    def value(f, i):
+        return f["scale"] if i >= f["skip"] and f["deep"] and f["kind"] == "a" else NormArgs(eps=f["scale"])
+
+    terms, values = terms_of(lambda f, i: NormArgs(eps=f["scale"]) if value(f, i) != f["scale"] else None, layers=5)
+    node = explain("option", terms, range(len(values)), values)
+    assert isinstance(node, Choice) and node.then == Leaf("None")
+    assert sorted(node.predicate.split(" and ")) == ['hf("deep")', 'hf("kind") == "a"', 'i >= hf("skip")']
