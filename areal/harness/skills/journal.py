@@ -92,14 +92,21 @@ def check_unchanged(root: Path, change: Change) -> None:
         )
 
 
+def _described(root: Path, token: str) -> str:
+    record = _read(root, token)
+    new_first = sorted(record["files"], key=lambda item: item["before"] is not None)
+    return f"{token} ({record['skill']}: {new_first[0]['path']})"
+
+
 def undo(root: Path, token: str) -> tuple[list[str], list[str]]:
     """Take back what a run wrote, later changes of other places kept: the paths, and generated files to build again.
 
     All or nothing, like the run.
     """
     if token not in tokens(root):
+        problem = f"no undo token {token!r}" if token else "expected the token of the run to take back, got none"
         raise DecisionNeeded(
-            f"no undo token {token!r}; there are: {', '.join(tokens(root)) or 'none'}",
+            f"{problem}; there are: {', '.join(_described(root, each) for each in tokens(root)) or 'none'}",
             code="S050",
             choices=tokens(root),
         )

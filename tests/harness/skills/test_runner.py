@@ -56,6 +56,12 @@ def test_run_twice_in_a_row_without_commit_then_undo_in_any_order(
     assert tree_of(here) == before
 
 
+def test_undo_without_token_tells_what_each_token_takes_back(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    token = call(capsys, "run", "add-thing", "--set", "name=x")["undo"]
+    message = call(capsys, "undo")["error"]["message"]
+    assert message == f"expected the token of the run to take back, got none; there are: {token} (add-thing: pkg/x.py)"
+
+
 @pytest.mark.parametrize(
     ("words", "exit_code", "error"),
     [
