@@ -257,6 +257,15 @@ def _shrink_rope(config: PreTrainedConfig) -> None:
     parameters = vars(config).get("rope_parameters") or {}
     for table in (parameters, *(t for t in parameters.values() if isinstance(t, dict))):
         shrink_rope_table(table)
+        _rotate_pairs(table, config)
+
+
+def _rotate_pairs(table: dict[str, Any], config: PreTrainedConfig) -> None:
+    """A share of the head that rotates, of a tiny head too, is made of pairs."""
+    share, fields = table.get("partial_rotary_factor"), vars(config)
+    width = fields.get("head_dim") or fields["hidden_size"] // fields["num_attention_heads"]
+    if isinstance(share, float) and int(width * share) % 2:
+        table["partial_rotary_factor"] = 2 * max(1, round(width * share / 2)) / width
 
 
 def shrink_rope_table(table: dict[str, Any]) -> None:
