@@ -86,3 +86,14 @@ def test_table_aligns_columns_and_shows_commands_of_rows_that_need_one() -> None
     rows = [Row("a", "b", State.OK, "fine", "never"), Row("long", "name", State.BAD, "broken", "mend it")]
 
     assert table(rows) == "ok   a     b     fine\nbad  long  name  broken\n     run: mend it"
+
+
+def test_program_beside_python_counts_although_it_is_not_on_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "uv").write_text("")
+    monkeypatch.setattr("sys.executable", str(tmp_path / "python"))
+    monkeypatch.setenv("PATH", "")
+    rows = {row.name: row for row in machine.program_rows()}
+    assert (rows["uv"].state, rows["uv"].found) == (State.OK, str(tmp_path / "uv"))
+    assert rows["git"].state is State.WARN

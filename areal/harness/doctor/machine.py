@@ -169,8 +169,14 @@ def program_rows() -> Iterator[Row]:
         ("gh", "areal pr --open", "apt-get install gh", State.OFF),
     )
     for name, used_by, mend, missing in needs:
-        path = shutil.which(name)
+        path = _program_beside_python(name) or shutil.which(name)
         yield Row("programs", name, State.OK if path else missing, path or f"not found ({used_by})", mend)
+
+
+def _program_beside_python(name: str) -> str:
+    """Where a package of this environment put a program, which need not be on PATH."""
+    beside = Path(sys.executable).with_name(name)
+    return str(beside) if beside.is_file() else ""
 
 
 def _run(command: list[str], deadline_s: float) -> str | None:
