@@ -10,7 +10,12 @@ from pathlib import Path
 import torch
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
-from transformers import AutoModelForTokenClassification, GenerationConfig, PreTrainedConfig
+from transformers import (
+    AutoModelForSequenceClassification,
+    AutoModelForTokenClassification,
+    GenerationConfig,
+    PreTrainedConfig,
+)
 
 from areal.models.hf_model import model_class_of
 from areal.utils.errors import CheckpointError
@@ -33,7 +38,7 @@ def save_hf_configs(config: PreTrainedConfig, source: str, is_critic: bool, dtyp
     config = copy.deepcopy(config)
     config.dtype = dtype
     if is_critic:
-        config.architectures = [AutoModelForTokenClassification._model_mapping[type(config)].__name__]
+        config.architectures = _critic_architectures(config)
         config.num_labels = 1
         config.tie_word_embeddings = False
     else:
@@ -41,6 +46,14 @@ def save_hf_configs(config: PreTrainedConfig, source: str, is_critic: bool, dtyp
     config.save_pretrained(folder)
     if not is_critic:
         _generation_config(config, source).save_pretrained(folder)
+
+
+def _critic_architectures(config: PreTrainedConfig) -> list[str] | None:
+    """The HF class with a `score` on top of this model; None where transformers has none, and only areal loads the critic."""
+    for auto_class in (AutoModelForTokenClassification, AutoModelForSequenceClassification):
+        if type(config) in auto_class._model_mapping:
+            return [auto_class._model_mapping[type(config)].__name__]
+    return None
 
 
 def _generation_config(config: PreTrainedConfig, source: str) -> GenerationConfig:
