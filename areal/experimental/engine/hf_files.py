@@ -34,9 +34,13 @@ def weight_directory(path: str) -> Path:
 
 
 def save_hf_configs(config: PreTrainedConfig, source: str, is_critic: bool, dtype: torch.dtype, folder: Path) -> None:
-    """Write `config.json` for a model of this dtype, and the `generation_config.json` of `source` if it has one."""
-    config = copy.deepcopy(config)
-    config.dtype = dtype
+    """Write `config.json` for a model of this dtype, and the `generation_config.json` of `source` if it has one.
+
+    Of a composite model, that of its text model: nothing else of it is saved.
+    """
+    is_tied = config.tie_word_embeddings  # the composite model ties, not its text part
+    config = copy.deepcopy(config.get_text_config())
+    config.dtype, config.tie_word_embeddings = dtype, is_tied
     if is_critic:
         config.architectures = _critic_architectures(config)
         config.num_labels = 1
