@@ -266,9 +266,18 @@ def test_outside_of_a_checkout_is_wrong_usage(tmp_path: Path, monkeypatch: pytes
     assert main(["check"]) == 2
 
 
+def test_hooks_import_nothing_that_their_environments_lack() -> None:
+    """The environments are made by pre-commit of `additional_dependencies` alone."""
+    absent = ["torch", "transformers", "git", "griffe", "tomlkit", "markdown_it"]
+    modules = ["check.run", "docs.sync", "commits.message", "commits.staged"]
+    code = f"import sys; sys.modules.update(dict.fromkeys({absent}))\n"
+    code += "\n".join(f"import areal.harness.{module}" for module in modules)
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
+
+
 def test_check_runs_without_torch_and_without_git() -> None:
     code = (
-        "import sys; sys.modules['torch'] = None; sys.modules['git'] = None\n"
+        "import sys; sys.modules.update(dict.fromkeys(['torch', 'git', 'griffe']))\n"
         "from areal.cli.harness import main; main(['check', '--json'])\n"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)

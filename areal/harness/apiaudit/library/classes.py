@@ -12,7 +12,7 @@ import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from areal.harness.apiaudit.library.sources import bound_names
+from areal.harness.apiaudit.bindings import bound_names
 from areal.harness.apiaudit.library.symbols import Symbol, What, external, missing, unknown
 
 if TYPE_CHECKING:

@@ -19,6 +19,8 @@ from pathlib import Path
 
 import griffe
 
+from areal.harness.apiaudit.bindings import bound_names
+
 COMPILED_LIST = "compiled.txt"
 """File at the top of an unpacked release that lists its compiled modules, whose binaries are not kept."""
 _TOP_LEVEL_NAME = re.compile(r"^(?:async\s+def|class|def)\s+(\w+)|^(\w+)\s*(?::[^=\n]+)?=[^=]", re.MULTILINE)
@@ -215,23 +217,6 @@ def _nested(node: ast.stmt, typing_only: bool) -> list[tuple[ast.stmt, bool]]:
     if isinstance(node, ast.With | ast.For | ast.While):
         return [(child, typing_only) for child in node.body]
     return []
-
-
-def bound_names(node: ast.stmt) -> list[str]:
-    """The names that one statement binds where it stands; `*` for a star import."""
-    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-        return [node.name]
-    if isinstance(node, ast.Import):
-        return [alias.asname or alias.name.split(".")[0] for alias in node.names]
-    if isinstance(node, ast.ImportFrom):
-        return [alias.asname or alias.name for alias in node.names]
-    targets: list[ast.expr] = []
-    if isinstance(node, ast.Assign):
-        targets = node.targets
-    elif isinstance(node, ast.AnnAssign | ast.For):
-        targets = [node.target]
-    flat = [e for target in targets for e in (target.elts if isinstance(target, ast.Tuple | ast.List) else [target])]
-    return [target.id for target in flat if isinstance(target, ast.Name)]
 
 
 def _visit(node: ast.stmt) -> griffe.Object | None:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
-from areal.harness.apiaudit.library.sources import bound_names
+from areal.harness.apiaudit.bindings import bound_names
 from areal.harness.apiaudit.ours.calls import call_variants, string_arguments
 from areal.harness.apiaudit.ours.scanner import FileScan, Place
 from areal.harness.apiaudit.ours.scopes import FUNCTIONS, Bound, Scope
