@@ -153,7 +153,7 @@ def _mending(plan: Plan, step: Step, outcome: Outcome, files: Mapping[str, list[
     """How to mend a failed check: the step of the same id is the command that does it, else a person does it."""
     fixers = [plan.renderer.command(fixer, files) for fixer in plan.steps if fixer.id == step.id]
     where = outcome.place(plan.paths) or (plan.paths or ["what the message names"])[0]
-    how = f"run: {shlex.join(fixers[0])}" if fixers else f"mend {where}"
+    how = shlex.join(fixers[0]) if fixers else f"mend {where}"
     return f"{how}, then: {plan.command('verify')}"
 
 

@@ -273,7 +273,7 @@ def test_verify_failed_check_with_a_step_of_its_id_says_to_run_that_step(
     assert call(capsys, "run", "add-thing", "--set", "name=x")["ok"]
     (here / "pkg/x.py").write_text("SIZE = = 3\n")
     found = call(capsys, "verify", "add-thing", "--set", "name=x")
-    assert found["next"] == ["run: python -m py_compile pkg/x.py, then: areal skill verify add-thing --set name=x"]
+    assert found["next"] == ["python -m py_compile pkg/x.py, then: areal skill verify add-thing --set name=x"]
 
 
 def test_verify_failed_check_names_the_place_in_the_files_of_the_skill(
