@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -12,6 +13,7 @@ from pathlib import Path
 from areal.cli.envelope import run_reported
 from areal.harness.apiaudit import inspection
 from areal.harness.apiaudit.audit import AuditResult
+from areal.harness.apiaudit.errors import SourcesUnavailable
 from areal.harness.apiaudit.library.resolver import Library
 from areal.harness.apiaudit.library.wheels import Release, environment, fetch, from_path, installed
 from areal.harness.apiaudit.packages import PACKAGES, Package, find_package
@@ -132,14 +134,18 @@ def _base(args: argparse.Namespace, root: Path, package: Package, target: Releas
         return fetch(package, args.base)
     if args.installed:
         return None
+    is_other = args.wheel is not None  # a file may hold anything under the version that we have
     for version in locked_versions(root, package.name).values():
-        if version != target.version:
-            return fetch(package, version)
+        if is_other or version != target.version:
+            with contextlib.suppress(
+                SourcesUnavailable
+            ):  # what is installed may stand in, and the report says what did
+                return fetch(package, version)
     try:
         here = installed(package)
     except HarnessError:
         return None
-    return here if here.version != target.version else None
+    return here if is_other or here.version != target.version else None
 
 
 def _audit(args: argparse.Namespace, report: Report) -> None:
@@ -155,6 +161,8 @@ def _audit(args: argparse.Namespace, report: Report) -> None:
     report.add(result.findings)
     report.stats = result.stats
     report.result["unverifiable"] = result.unverifiable
+    if base is None and not args.installed:
+        report.result["alone"] = f"{package.name}=={target.version}"
     if not result.stats["usages"]:
         report.result["unused"] = package.name
     report.result["needs_test"] = _semantics(root, package)
@@ -234,6 +242,8 @@ def _probe(args: argparse.Namespace, report: Report) -> None:
 
 def _text(report: Report) -> str:
     lines = [f"{report.tool}: " + ", ".join(f"{name} {value}" for name, value in report.stats.items())]
+    if "alone" in report.result:
+        lines.append(f"{report.result['alone']} was judged alone: there is no earlier release to compare it with")
     if "unused" in report.result:
         name = report.result["unused"]
         lines.append(f"areal uses nothing of {name}: nothing was judged, and this says nothing about the release")

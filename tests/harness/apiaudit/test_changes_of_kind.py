@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Changes beyond S1 to S26: names that stay but become something else, and rewrites that callers do not notice."""
 
+import zipfile
+
 import pytest
 
 from areal.harness.apiaudit.errors import SourcesUnavailable
@@ -37,6 +39,16 @@ def test_source_of_another_python_is_unverifiable_and_no_break(tmp_path):
     assert codes(result) == []
     assert [each["reason"] for each in result.unverifiable] == ["fakelib.a does not parse with this Python"] * 1
     assert result.stats["checked"] == 0
+
+
+def test_wheel_on_disk_never_becomes_what_its_version_means(tmp_path, monkeypatch):
+    monkeypatch.setenv("AREAL_API_CACHE", str(tmp_path / "cache"))
+    wheel = tmp_path / "datasets-5.2.0-py3-none-any.whl"
+    with zipfile.ZipFile(wheel, "w") as archive:
+        archive.writestr("datasets/__init__.py", "changed = 1")
+    release = from_path(wheel)
+    assert (release.package, release.version) == ("datasets", "5.2.0")
+    assert not (tmp_path / "cache" / "index").exists()
 
 
 def test_release_without_the_package_is_refused(tmp_path):

@@ -102,7 +102,7 @@ def installed(package: Package) -> Release:
 
 
 def from_path(path: Path, version: str = "") -> Release:
-    """A release from a wheel, a source archive or an unpacked folder on disk."""
+    """A release from a wheel, a source archive or an unpacked folder on disk; never what `fetch` gives for its version."""
     if path.is_dir():
         _require_sources(path, str(path))
         return Release(path.name, version or "unpacked", path, f"folder:{path}")
@@ -147,7 +147,12 @@ def _download(name: str, version: str) -> Release:
         wheels = sorted(Path(folder).glob("*.whl"))
         if done.returncode or not wheels:
             raise SourcesUnavailable(f"{name}: {_reason(done.stderr)}", code="wheel_unavailable")
-        return _unpack(wheels[0], name, version)
+        release = _unpack(wheels[0], name, version)
+        index = cache_folder() / "index"
+        index.mkdir(exist_ok=True)
+        entry = json.dumps({"sha256": release.sha256, "layout": _LAYOUT})
+        (index / f"{name}-{version}.json").write_text(entry + "\n", encoding="utf-8")
+        return release
 
 
 def _reason(stderr: str) -> str:
@@ -169,10 +174,6 @@ def _unpack(archive: Path, name: str, version: str) -> Release:
                 scratch.rename(folder)
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
-    index = cache_folder() / "index"
-    index.mkdir(exist_ok=True)
-    entry = json.dumps({"sha256": digest, "layout": _LAYOUT})
-    (index / f"{name}-{version}.json").write_text(entry + "\n", encoding="utf-8")
     return Release(name, version, folder, digest)
 
 
