@@ -12,6 +12,7 @@ from typing import Any
 
 from transformers import AutoConfig, PreTrainedConfig
 
+from areal.experimental.models.archon.hf_fields import is_dropout
 from areal.experimental.models.archon.proof.tiny_overrides import OVERRIDES
 
 NUM_LAYERS = 4
@@ -105,8 +106,8 @@ def tiny_configs(model_type: str) -> list[PreTrainedConfig]:
     whole = AutoConfig.for_model(model_type)
     text = type(whole.get_text_config())
     default = text().to_dict()
-    first = _shrunk(default, _FIRST)
-    second = {**_shrunk(default, {**_FIRST, **_SECOND}), **_flipped(default)}
+    first = _shrunk(default, _named_as_in(text, _FIRST))
+    second = {**_shrunk(default, _named_as_in(text, {**_FIRST, **_SECOND})), **_flipped(default)}
     overrides = OVERRIDES.get(text.model_type, ({}, {}))
     configs = [text(**{**options, **more}) for options, more in zip((first, second), overrides, strict=True)]
     if text is type(whole):
@@ -116,10 +117,16 @@ def tiny_configs(model_type: str) -> list[PreTrainedConfig]:
     ]
 
 
+def _named_as_in(config_class: type[PreTrainedConfig], sizes: dict[str, Any]) -> dict[str, Any]:
+    """Sizes under the names that older families gave them (`n_embd`)."""
+    return {config_class.attribute_map.get(name, name): value for name, value in sizes.items()}
+
+
 def _shrunk(default: dict[str, Any], sizes: dict[str, Any]) -> dict[str, Any]:
     """The fields of a config that have tiny values, factors that are not 1, and patterns cut to the number of layers."""
     options = {name: value for name, value in sizes.items() if name in default}
-    num_layers = default["num_hidden_layers"]
+    options |= {name: 0.0 for name, value in default.items() if is_dropout(name) and value}  # no family computes it
+    num_layers = next(default[name] for name in ("num_hidden_layers", "n_layer", "n_layers") if name in default)
     factors = iter(_FACTORS * 4)
     for name, value in default.items():
         if name in options:

@@ -21,6 +21,8 @@ from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS, eager_mask
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from transformers.models.llama.modeling_llama import eager_attention_forward
 
+from areal.experimental.models.archon.scaffold.findings import Refused
+
 PROBE = "areal_scaffold_probe"
 NUM_TOKENS = 40
 """More than twice every tiny window and step, so that doubled ones are still seen."""
@@ -93,6 +95,20 @@ def check_size(config: PreTrainedConfig) -> None:
         f"expected at most {MAX_PARAMETERS:,} parameters, got {num_parameters:,}, most of them in {name} "
         f"({type(part).__name__}), whose sizes are not among the config's own fields"
     )
+
+
+def check_causal(model: PreTrainedModel) -> None:
+    """`Refused` for a model whose logits depend on later tokens."""
+    config = model.config.get_text_config()
+    tokens = random_tokens(config, 0)
+    others = tokens.clone()
+    others[0, -1] = tokens[0, 0] if tokens[0, 0] != tokens[0, -1] else (tokens[0, -1] + 1) % config.vocab_size
+    with torch.no_grad():
+        before, after = (logits_of(model, ids)[0, :-1] for ids in (tokens, others))
+    if before.shape == after.shape and float((before - after).abs().max()) > 1e-4 * float(before.abs().max()):
+        is_encoder = config.to_dict().get("is_decoder") is False
+        reason = "it is an encoder (is_decoder=False): its" if is_encoder else "its"
+        raise Refused(f"{reason} logits depend on later tokens; Archon runs causal decoders only")
 
 
 _recorders: list[list[Attend]] = []

@@ -30,7 +30,14 @@ from areal.experimental.models.archon.proof.case import Case
 from areal.experimental.models.archon.scaffold import given
 from areal.experimental.models.archon.scaffold.findings import Ambiguous, Refused, Unexplained
 from areal.experimental.models.archon.scaffold.freezing import freeze_unrelated
-from areal.experimental.models.archon.scaffold.hf_model import PROBE, build, check_size, random_tokens, trace
+from areal.experimental.models.archon.scaffold.hf_model import (
+    PROBE,
+    build,
+    check_causal,
+    check_size,
+    random_tokens,
+    trace,
+)
 from areal.experimental.models.archon.scaffold.relate import Family, relate
 from areal.experimental.models.archon.scaffold.rope_study import study_ropes
 from areal.experimental.models.archon.scaffold.rule_sizes import named_sizes
@@ -153,7 +160,9 @@ def _begin(config_class: type[PreTrainedConfig], asked: PreTrainedConfig | None)
 
 def _study_of(base: PreTrainedConfig) -> Study:
     """A study with its base observed."""
-    study = Study(base, type(build(base, SEEDS[0])), SEEDS[0])
+    model = build(base, SEEDS[0])
+    check_causal(model)
+    study = Study(base, type(model), SEEDS[0])
     with _source_in_errors(base):
         study.begin()
     return study
@@ -256,6 +265,8 @@ def config_class_of(model_type: str) -> type[PreTrainedConfig]:
         raise Refused(f"its config has no default: {error}") from error
     if config.is_encoder_decoder:
         raise Refused("it is an encoder-decoder; Archon runs decoders only")
+    if config.model_type != model_type and text is config:
+        raise Refused(f"transformers runs it as {config.model_type!r}: use that model type")
     if text.model_type != model_type:
         raise Refused(f"it is a multimodal model; its text model is of type {text.model_type!r}")
     return config_class

@@ -11,7 +11,7 @@ import dataclasses
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 from transformers.activations import ACT2FN
 
@@ -27,6 +27,7 @@ from areal.experimental.models.archon.scaffold.terms import Point, Term, Terms
 from areal.experimental.models.archon.scaffold.tiny_config import depth_field, layer_lists
 from areal.experimental.models.archon.weights.rules import Rule
 
+_FIELD = re.compile(r'hf\("(\w+)"')
 HEADS = ("num_heads", "num_kv_heads", "head_dim", "value_head_dim")
 _BY_DECODER_FIELDS = ("vocab_size", "hidden_size", "max_positions", "tie_embeddings")
 _READ_BY_HELPERS = {
@@ -208,7 +209,9 @@ def _classify_fields(study: Study, family: Family) -> None:
     for study_of in study.fields.values():
         _classify(study_of, used, study, family)
     optional = _READ_BY_HELPERS["head_fields"] | _READ_BY_HELPERS["ropes"]
-    for name in sorted(used - optional):
+    nodes = [family.layer, *family.model_fields.values()]
+    needed = {name for node in nodes for code in codes_that_need_values(node) for name in _FIELD.findall(code)}
+    for name in sorted(used & needed - optional):
         if study.default_of(name) is None and all(sample.values.get(name) is not None for sample in study.samples):
             family.required.append(name)
     for name in used:
@@ -292,6 +295,19 @@ def codes(node: Node) -> Iterable[str]:
         for name, child in node.fields.items():
             if not _is_usual_default(node, name, child):
                 yield from codes(child)
+
+
+def codes_that_need_values(node: Node, admits_none: bool = False) -> Iterable[str]:
+    """Source in a node that may not come out as None: a window that is None is no window, a size is no size."""
+    if isinstance(node, Leaf):
+        yield from () if admits_none else (node.code,)
+    elif isinstance(node, Choice):
+        yield from codes_that_need_values(node.then, admits_none)
+        yield from codes_that_need_values(node.other, admits_none)
+    else:
+        hints = get_type_hints(node.cls)
+        for name, child in node.fields.items():
+            yield from codes_that_need_values(child, type(None) in get_args(hints[name]))
 
 
 def _is_usual_default(node: Struct, name: str, child: Node) -> bool:

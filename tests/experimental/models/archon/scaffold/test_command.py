@@ -30,6 +30,7 @@ def test_family_that_exists_is_wrong_usage_and_says_how_to_write_it_elsewhere(ca
     [
         ("bart", "encoder-decoder"),
         ("gemma3", "gemma3_text"),
+        ("gpt-sw3", "use that model type"),
         ("no_such_model", "no model type"),
         ("vit", "no causal language model"),
     ],
@@ -39,7 +40,9 @@ def test_model_that_is_no_decoder_is_refused_with_the_reason(model_type, reason)
         config_class_of(model_type)
 
 
-@pytest.mark.parametrize(("model_type", "words"), [("mamba", "attention"), ("xglm", "embeddings")])
+@pytest.mark.parametrize(
+    ("model_type", "words"), [("mamba", "attention"), ("xglm", "embeddings"), ("roberta", "is_decoder")]
+)
 def test_decoder_outside_the_vocabulary_exits_with_11_and_evidence(capsys, tmp_path, monkeypatch, model_type, words):
     monkeypatch.chdir(tmp_path)
     assert main(["new", model_type, "--json", "--output", str(tmp_path / "out")]) == 11
