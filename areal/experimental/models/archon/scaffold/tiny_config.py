@@ -262,9 +262,11 @@ def _shrink_rope(config: PreTrainedConfig) -> None:
 
 def _rotate_pairs(table: dict[str, Any], config: PreTrainedConfig) -> None:
     """A share of the head that rotates, of a tiny head too, is made of pairs."""
-    share, fields = table.get("partial_rotary_factor"), vars(config)
-    width = fields.get("head_dim") or fields["hidden_size"] // fields["num_attention_heads"]
-    if isinstance(share, float) and int(width * share) % 2:
+    share = table.get("partial_rotary_factor")
+    if not isinstance(share, float):
+        return
+    width = vars(config).get("head_dim") or config.hidden_size // config.num_attention_heads  # by any of their names
+    if int(width * share) % 2:
         table["partial_rotary_factor"] = 2 * max(1, round(width * share / 2)) / width
 
 

@@ -33,7 +33,7 @@ def test_scaled_queries_are_a_scale_of_the_scores():
 
 
 def study_of(default):
-    study = FieldStudy("n_head", 4, True, True, [], [(8, "no reading")])
+    study = FieldStudy("n_head", 4, unexplained=[(8, "no reading")])
     return SimpleNamespace(default_of=lambda name: default, fields={"n_head": study})
 
 
