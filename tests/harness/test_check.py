@@ -21,6 +21,7 @@ from areal.harness.core.tree import Tree
 from areal.harness.generate.output import write
 from areal.harness.generate.plan import all_generated
 from areal.harness.generate.sources import load_sources
+from areal.harness.measurements import docs_suite, run_command
 from tests.harness.checkouts import ROOT, copy_checkout, findings_of, tiny_checkout
 
 EXPERT = ".agents/experts/archon-expert.md"
@@ -362,3 +363,12 @@ def test_dead_site_of_a_contract_is_mended_by_writing_the_contract_again(
     assert main(["check", "--only", "refs", "--json"]) == 1
     advice = json.loads(capsys.readouterr().out)["next"]
     assert advice == ["areal api discover datasets", "areal harness check --only refs"]
+
+
+def test_pages_and_commands_are_measured() -> None:
+    pages = docs_suite(Tree(ROOT))
+    assert pages["errors"] == 0
+    assert pages["current"] + pages["missing"] == pages["pages"] > 5
+    run = run_command(ROOT, "no-such-command")
+    assert run.code == 2
+    assert run.cpu_s > 0 and 0 < run.wall_s < 60
