@@ -18,7 +18,7 @@ from transformers.activations import ACT2FN
 from areal.experimental.models.archon.base import UnsupportedConfig
 from areal.experimental.models.archon.hf_config import decoder_fields, head_fields
 from areal.experimental.models.archon.hf_fields import HFFields
-from areal.experimental.models.archon.model_args import AttentionArgs, LayerArgs, MLAArgs, RopeArgs
+from areal.experimental.models.archon.model_args import AttentionArgs, LayerArgs, MLAArgs, MoEArgs, RopeArgs
 from areal.experimental.models.archon.scaffold.explain import Choice, Leaf, Node, Struct, explain
 from areal.experimental.models.archon.scaffold.findings import Unexplained
 from areal.experimental.models.archon.scaffold.rotary import known_tables, unknown_entries
@@ -87,7 +87,7 @@ def relate(study: Study, rules: list[Rule], rope_kinds: Sequence[str], failed_ro
     layer_points = [
         Point(p.fields, p.hf, i) for p, s in zip(points, samples) for i in range(len(s.observation.args.layers))
     ]
-    layers = [layer for s in samples for layer in s.observation.args.layers]
+    layers = with_one_group_rule([layer for s in samples for layer in s.observation.args.layers])
     usual_heads = _heads_are_usual(layer_points, layers)
     extra = []
     if usual_heads:
@@ -107,6 +107,26 @@ def relate(study: Study, rules: list[Rule], rope_kinds: Sequence[str], failed_ro
     )
     _classify_fields(study, family)
     return family
+
+
+def with_one_group_rule(layers: Sequence[LayerArgs]) -> list[LayerArgs]:
+    """Layers whose routers leave no group out get the rule of those that do: it decides nothing there."""
+    rules = {
+        (layer.ffn.router.group_reduce, layer.ffn.router.masked_score)
+        for layer in layers
+        if isinstance(layer.ffn, MoEArgs) and layer.ffn.router.num_limited_groups < layer.ffn.router.num_groups
+    }
+    if len(rules) != 1:
+        return list(layers)
+    ((reduce, masked),) = rules
+    return [
+        replace(
+            layer, ffn=replace(layer.ffn, router=replace(layer.ffn.router, group_reduce=reduce, masked_score=masked))
+        )
+        if isinstance(layer.ffn, MoEArgs)
+        else layer
+        for layer in layers
+    ]
 
 
 def _heads_are_usual(points: Sequence[Point], layers: Sequence[LayerArgs]) -> bool:
@@ -302,8 +322,9 @@ def codes_that_need_values(node: Node, admits_none: bool = False) -> Iterable[st
     if isinstance(node, Leaf):
         yield from () if admits_none else (node.code,)
     elif isinstance(node, Choice):
-        yield from codes_that_need_values(node.then, admits_none)
-        yield from codes_that_need_values(node.other, admits_none)
+        if re.search(r"\bi\b", node.predicate):  # kinds of layers; what only a mode of the config reads may stay open
+            yield from codes_that_need_values(node.then, admits_none)
+            yield from codes_that_need_values(node.other, admits_none)
     else:
         hints = get_type_hints(node.cls)
         for name, child in node.fields.items():
