@@ -35,4 +35,6 @@ FAMILIES: dict[str, str] = {
     "qwen3_5_text": f"{_HOME}.qwen3_5.spec",
     "qwen3_moe": f"{_HOME}.qwen3_moe.spec",
     "qwen3_next": f"{_HOME}.qwen3_next.spec",
+    "smollm3": f"{_HOME}.smollm3.spec",
+    "starcoder2": f"{_HOME}.starcoder2.spec",
 }
