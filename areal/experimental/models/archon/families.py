@@ -28,6 +28,7 @@ FAMILIES: dict[str, str] = {
     "olmoe": f"{_HOME}.olmoe.spec",
     "phi3": f"{_HOME}.phi3.spec",
     "qwen2": f"{_HOME}.qwen2.spec",
+    "qwen2_moe": f"{_HOME}.qwen2_moe.spec",
     "qwen3": f"{_HOME}.qwen3.spec",
     "qwen3_5": f"{_HOME}.qwen3_5.spec",
     "qwen3_5_moe": f"{_HOME}.qwen3_5.spec",

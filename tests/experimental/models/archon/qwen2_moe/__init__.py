@@ -1,0 +1,3 @@
+# Copyright 2026 The areal authors
+# SPDX-License-Identifier: Apache-2.0
+"""Tests of Qwen2Moe."""
