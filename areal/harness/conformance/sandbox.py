@@ -9,8 +9,10 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from areal.harness.core.tree import Tree
 from areal.harness.generate.sources import AGENTS
@@ -53,19 +55,29 @@ class Sandbox:
     def run(
         self, *command: str, timeout_s: float = TIMEOUT_S, alone: bool = True, **env: str
     ) -> subprocess.CompletedProcess[str]:
-        """Run a program in the copy; `alone` takes its network away where the system allows that."""
+        """Run a program in the copy; `alone` takes its network away where the system allows that.
+
+        Its output goes to files: programs that end before a pipe is drained lose what is beyond 64 KiB.
+        """
         prefix = isolation() if alone else []
-        return subprocess.run(
-            [*prefix, *command],
-            cwd=self.checkout,
-            env=self.environment(**env),
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=timeout_s,
-            stdin=subprocess.DEVNULL,
-            check=False,
-        )
+        with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+            done = subprocess.run(
+                [*prefix, *command],
+                cwd=self.checkout,
+                env=self.environment(**env),
+                stdout=out,
+                stderr=err,
+                timeout=timeout_s,
+                stdin=subprocess.DEVNULL,
+                check=False,
+            )
+            texts = [_text_of(file) for file in (out, err)]
+        return subprocess.CompletedProcess(done.args, done.returncode, *texts)
+
+
+def _text_of(file: IO[bytes]) -> str:
+    file.seek(0)
+    return file.read().decode("utf-8", errors="replace")
 
 
 @functools.cache
