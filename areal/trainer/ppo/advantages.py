@@ -50,7 +50,7 @@ def compute_advantages(
     """Advantages of one padded batch; a collective over `reduce_group` for batch-level normalisation.
 
     1. `score = reward_norm(clip((r + overlong_penalty + bias) * scaling))`, 0 if truncated with `mask_no_eos_with_zero`;
-    2. `reward_t = score - kl_ctl * KL(π || π_ref)_t`, the score on the last *trained* prediction only (fault A1: the last
+    2. `reward_t = score - kl_ctl * KL(π || π_ref)_t`, the score on the last *trained* prediction only (the last
        real token may be a tool's output); 3. GAE; 4. `adv_norm`.
 
     Args:
@@ -64,7 +64,7 @@ def compute_advantages(
         and `turn_ids` (-1 where not trained), and `shaped_rewards` `[B]`.
 
     Raises:
-        ConfigError: `kl_ctl` without `ref_logp` (fault A10), or a missing tensor that the configuration needs.
+        ConfigError: `kl_ctl` without `ref_logp`, or a missing tensor that the configuration needs.
     """
     mask_BS = to_prediction_alignment(data["loss_mask"]).bool()
     old_BS, prox_BS = _policy_logprobs(data, config, mask_BS)
@@ -136,7 +136,7 @@ def _policy_logprobs(data: dict[str, Tensor], config: PPOActorConfig, mask_BS: T
 
 
 def _kl_rewards(data: dict[str, Tensor], config: PPOActorConfig, mask_BS: Tensor, old_BS: Tensor) -> Tensor:
-    """`-kl_ctl * KL(π || π_ref)`; π by the trainer's forward where there is one, like π_ref (fault A11)."""
+    """`-kl_ctl * KL(π || π_ref)`; π by the trainer's forward where there is one, like π_ref."""
     if config.kl_ctl == 0:
         return torch.zeros_like(old_BS)
     ref_BS = torch.where(mask_BS, _require(data, "ref_logp", "kl_ctl").float(), 0)
@@ -158,7 +158,7 @@ def _shaped_rewards(data: dict[str, Tensor], config: PPOActorConfig, mask_BS: Te
 
 
 def _bootstrap(values_BS: Tensor, mask_BS: Tensor, truncated_B: Tensor) -> Tensor:
-    """Value after the last trained token of truncated samples, 0 for finished ones (fault A2: never by row width)."""
+    """Value after the last trained token of truncated samples, 0 for finished ones; never judged by the row's width."""
     last_B = values_BS.shape[1] - 1 - mask_BS.flip(1).int().argmax(1)
     after_B = values_BS.float().gather(1, (last_B + 1).clamp(max=values_BS.shape[1] - 1)[:, None])[:, 0]
     return torch.where(truncated_B & mask_BS.any(1), after_B, 0)

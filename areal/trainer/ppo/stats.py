@@ -74,7 +74,7 @@ def record_staleness(data: list[Trajectory], version: int) -> None:
     """Versions between the weights that generated each trained token and those the update starts from.
 
     Both the tensors and the versions are prediction aligned, and the weights at the start of the update are `version`
-    itself (fault A6 read them one off in both ways).
+    itself, not the next one.
     """
     data = [t for t in data if "versions" in t]
     if not data:

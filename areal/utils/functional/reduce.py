@@ -11,7 +11,7 @@ from torch import Tensor
 def all_reduced(x: Tensor, group: dist.ProcessGroup | None = None, op: dist.ReduceOp.RedOpType | None = None) -> Tensor:
     """`x` reduced over the ranks of `group` (None: the default group), on the device of `x`.
 
-    A collective: every rank of the group must call it, whatever its own data (fault B6 was a rank that left early).
+    A collective: every rank of the group must call it, whatever its own data (one that leaves early hangs the others).
     `op` defaults to SUM. Returns a new tensor; returns `x` itself in a run without `torch.distributed`.
     """
     if not (dist.is_available() and dist.is_initialized()):
