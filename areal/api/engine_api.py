@@ -180,6 +180,7 @@ class InferenceEngine(ABC):
         workflow: WorkflowLike,
         workflow_kwargs: dict[str, Any] | None = None,
         group_size: int = 1,
+        drop_incomplete_group: bool = False,
     ) -> list[Trajectory]:
         """Run all items to their end and return the accepted trajectories."""
 
@@ -192,6 +193,7 @@ class InferenceEngine(ABC):
         should_accept_fn: AcceptFn | str | None = None,
         group_size: int = 1,
         dynamic_bs: bool = False,
+        drop_incomplete_group: bool = False,
     ) -> list[Trajectory]:
         """The next training batch; keeps as many tasks in flight as the staleness bound allows."""
 

@@ -58,6 +58,7 @@ class WorkflowExecutor:
         self.config = config
         self._engine = inference_engine
         self._is_eval = is_eval
+        self._drop_truncated = config.drop_truncated and not is_eval  # accuracy counts them as wrong
         self._dump = dump
         self._loop = loop_thread or LoopThread("areal-rollout")
         self._owns_loop = loop_thread is None
@@ -103,7 +104,7 @@ class WorkflowExecutor:
 
         `ConfigError` when `queue_size` tasks wait already, `ValueError` for a `task_id` that is in use.
         """
-        runnable = resolve_workflow(workflow, workflow_kwargs, group_size, drop_incomplete_group)
+        runnable = resolve_workflow(workflow, workflow_kwargs, group_size, drop_incomplete_group, self._drop_truncated)
         episode = partial(self._run_episode, runnable, resolve_accept_fn(should_accept_fn))
         return self._enqueue(data, episode, task_id).task_id
 
@@ -152,7 +153,7 @@ class WorkflowExecutor:
         drop_incomplete_group: bool = False,
     ) -> list[Trajectory]:
         """Run all items to their end; the accepted trajectories in the order of `data`."""
-        runnable = resolve_workflow(workflow, workflow_kwargs, group_size, drop_incomplete_group)
+        runnable = resolve_workflow(workflow, workflow_kwargs, group_size, drop_incomplete_group, self._drop_truncated)
         episode = partial(self._run_episode, runnable, resolve_accept_fn(should_accept_fn))
         tasks = [self._enqueue(item, episode, None, is_claimed=True) for item in data]
         self._loop.run(self._core.submitted.wait_for(tasks))
@@ -185,7 +186,9 @@ class WorkflowExecutor:
             or len(key) != len(self._source_key)
             or any(a is not b for a, b in zip(key, self._source_key))
         ):
-            runnable = resolve_workflow(workflow, workflow_kwargs, group_size, drop_incomplete_group)
+            runnable = resolve_workflow(
+                workflow, workflow_kwargs, group_size, drop_incomplete_group, self._drop_truncated
+            )
             episode = partial(self._run_episode, runnable, resolve_accept_fn(should_accept_fn))
             source = SampleSource(dataloader, episode, dynamic_bs)
             self._source, self._source_key = source, key

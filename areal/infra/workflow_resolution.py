@@ -11,6 +11,7 @@ import asyncio
 from typing import Any
 
 from areal.api.engine_api import AcceptFn, InferenceEngine, Trajectory
+from areal.api.io_struct import Outcome
 from areal.api.workflow_api import RolloutWorkflow, WorkflowLike
 from areal.utils import perf_tracer, workflow_context
 from areal.utils.data import concat_padded_tensors
@@ -32,8 +33,9 @@ def resolve_workflow(
     workflow_kwargs: dict[str, Any] | None,
     group_size: int = 1,
     drop_incomplete_group: bool = False,
+    drop_truncated: bool = False,
 ) -> RolloutWorkflow:
-    """The workflow to run once per prompt: `group_size` episodes of what `workflow` names.
+    """The workflow to run once per prompt: `group_size` episodes of what `workflow` names, without truncated ones on request.
 
     Raises `ConfigError` for anything else, agent objects included (they need the agent proxy, which this release lacks).
     """
@@ -53,6 +55,8 @@ def resolve_workflow(
             f"workflow: expected {_FORMS}, got {workflow!r}; agent objects (`async run(data)`) are not in this release: "
             "wrap the agent in a RolloutWorkflow"
         )
+    if drop_truncated:
+        found = WholeAnswersWorkflow(found)
     if group_size == 1:
         return found
     return GroupedRolloutWorkflow(found, group_size, drop_incomplete_group)
@@ -64,6 +68,25 @@ def resolve_accept_fn(should_accept_fn: AcceptFn | str | None) -> AcceptFn | Non
     if found is not None and not callable(found):
         raise ConfigError(f"should_accept_fn: expected a function or the dotted path of one, got {should_accept_fn!r}")
     return found
+
+
+class WholeAnswersWorkflow(RolloutWorkflow):
+    """Runs a workflow and rejects, as `TRUNCATED`, a trajectory with an answer that the length limit cut."""
+
+    def __init__(self, workflow: RolloutWorkflow) -> None:
+        self.workflow = workflow
+
+    async def arun_episode(self, engine: InferenceEngine, data: dict[str, Any]) -> Trajectory | None:
+        """What the workflow returns, or None when one of its answers is truncated."""
+        trajectory = await self.workflow.arun_episode(engine, data)
+        if trajectory is None:
+            return None
+        if "truncated" not in trajectory:
+            raise ConfigError(
+                f"rollout.drop_truncated: expected {type(self.workflow).__name__} to return `truncated [b]`, got "
+                f"{sorted(trajectory)}; return it, or unset the option"
+            )
+        return workflow_context.reject(Outcome.TRUNCATED) if bool(trajectory["truncated"].any()) else trajectory
 
 
 class GroupedRolloutWorkflow(RolloutWorkflow):

@@ -59,7 +59,11 @@ class Evaluation:
         found: dict[str, float] = {}
         for gconfig, key, count_key in runs:
             trajectories = engine.rollout_batch(
-                items, task.workflow, task.kwargs_with(gconfig), group_size=gconfig.n_samples
+                items,
+                task.workflow,
+                task.kwargs_with(gconfig),
+                group_size=gconfig.n_samples,
+                drop_incomplete_group=gconfig.drop_incomplete_group,
             )
             found[key], found[count_key] = mean_reward(trajectories)
             missing = len(items) - len(trajectories)

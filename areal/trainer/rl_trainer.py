@@ -134,6 +134,7 @@ class PPOTrainer:
                 accept_fn,
                 group_size=self.config.gconfig.n_samples,
                 dynamic_bs=self.config.dynamic_bs,
+                drop_incomplete_group=self.config.gconfig.drop_incomplete_group,
             )
         row.update(self._order.consume([int(trajectory["task_ids"][0]) for trajectory in batch]))
         return batch

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from areal.api.io_struct import ModelRequest, ModelResponse, Outcome
+from areal.api.io_struct import ModelRequest, ModelResponse
 from areal.api.reward_api import AsyncRewardWrapper, RewardFn
 from areal.api.workflow_api import RolloutWorkflow
 from areal.reward.registry import get_reward_fn
@@ -45,8 +45,7 @@ def default_data_extract_prompt_fn(data: dict[str, Any]) -> Any:
 class RLVRWorkflow(RolloutWorkflow):
     """Generate once, reward once, return a trajectory of one sample.
 
-    `reward_fn` may be a registered name; it, `get_input_ids_fn` and `data_extract_prompt_fn` may be dotted paths. With `drop_truncated` a sample cut by
-    the length limit is rejected as `TRUNCATED` before its reward is computed, instead of being trained on.
+    `reward_fn` may be a registered name; it, `get_input_ids_fn` and `data_extract_prompt_fn` may be dotted paths.
     """
 
     def __init__(
@@ -57,24 +56,20 @@ class RLVRWorkflow(RolloutWorkflow):
         enable_thinking: bool = False,
         get_input_ids_fn: GetInputIdsFn | str = default_get_input_ids_fn,
         data_extract_prompt_fn: Callable[[dict[str, Any]], Any] | str = default_data_extract_prompt_fn,
-        drop_truncated: bool = False,
     ) -> None:
         self.tokenizer = load_hf_tokenizer(tokenizer) if isinstance(tokenizer, str) else tokenizer
         self.gconfig = gconfig.new_with_stop_and_pad_token_ids(self.tokenizer).new(n_samples=1)
         self.enable_thinking = enable_thinking
-        self.drop_truncated = drop_truncated
         self._reward = AsyncRewardWrapper(get_reward_fn(reward_fn))
         self._get_input_ids = _imported(get_input_ids_fn)
         self._extract_prompt = _imported(data_extract_prompt_fn)
 
-    async def arun_episode(self, engine: InferenceEngine, data: dict[str, Any]) -> Trajectory | None:
-        """One sample on `data`: trajectory tensors `[1, L]`, or None when it is dropped as truncated."""
+    async def arun_episode(self, engine: InferenceEngine, data: dict[str, Any]) -> Trajectory:
+        """One sample on `data`: trajectory tensors `[1, L]`."""
         prompt_ids = self._get_input_ids(self._extract_prompt(data), self.tokenizer, self.enable_thinking)
         request = ModelRequest(input_ids=prompt_ids, gconfig=self.gconfig, tokenizer=self.tokenizer)
         async with perf_tracer.atrace_session_phase("generate"):
             response = await engine.agenerate(request)
-        if response.truncated and self.drop_truncated:
-            return workflow_context.reject(Outcome.TRUNCATED)
         async with perf_tracer.atrace_session_phase("reward"):
             reward = await self._reward(
                 self.tokenizer.decode(prompt_ids),

@@ -17,7 +17,7 @@ import torch
 
 from areal.api.cli_args import InferenceEngineConfig
 from areal.infra.workflow_executor import WorkflowExecutor
-from areal.utils import workflow_context
+from areal.utils import stat_keys, workflow_context
 from areal.utils.errors import ConfigError, DeadlineExceeded, InfraError, UserCodeError, WorkerDied
 from tests.fakes import FakeEngine, FakeStream, FunctionWorkflow, tiny_trajectory
 
@@ -97,6 +97,35 @@ def test_prepare_batch_failing_workflow_raises_its_cause_and_stays_failed(start:
     for _ in range(2):
         with pytest.raises(UserCodeError, match="answr"):
             executor.prepare_batch(FakeStream(4), FunctionWorkflow(bad))
+
+
+@pytest.mark.parametrize(("is_eval", "kept"), [(False, [0.0, 2.0]), (True, [0.0, 1.0, 2.0])])
+def test_drop_truncated_leaves_cut_samples_out_of_training_only(start: Any, is_eval: bool, kept: list[float]) -> None:
+    async def second_is_cut(engine: FakeEngine, data: dict[str, Any]) -> dict[str, torch.Tensor]:
+        index = workflow_context.get().sample_idx
+        return tiny_trajectory(engine.version, reward=float(index)) | {"truncated": torch.tensor([index == 1])}
+
+    executor, _ = start(is_eval, consumer_batch_size=1, drop_truncated=True)
+    (trajectory,) = executor.rollout_batch([{}], FunctionWorkflow(second_is_cut), group_size=3)
+    assert trajectory["rewards"].tolist() == kept
+
+
+def test_drop_truncated_answers_that_are_all_cut_end_as_truncated(start: Any) -> None:
+    async def cut(engine: FakeEngine, data: dict[str, Any]) -> dict[str, torch.Tensor]:
+        return tiny_trajectory(engine.version) | {"truncated": torch.tensor([True])}
+
+    executor, _ = start(consumer_batch_size=1, drop_truncated=True)
+    assert executor.rollout_batch([{}], FunctionWorkflow(cut), group_size=2) == []
+    assert executor.export_stats()[stat_keys.OUTCOME_PREFIX + "truncated"] == 1
+
+
+def test_drop_truncated_needs_a_workflow_that_says_what_was_cut(start: Any) -> None:
+    async def silent(engine: FakeEngine, data: dict[str, Any]) -> dict[str, torch.Tensor]:
+        return {key: value for key, value in tiny_trajectory(engine.version).items() if key != "truncated"}
+
+    executor, _ = start(consumer_batch_size=1, drop_truncated=True, max_repeated_failures=1)
+    with pytest.raises(UserCodeError, match=r"rollout.drop_truncated: expected FunctionWorkflow to return `truncated"):
+        executor.rollout_batch([{}], FunctionWorkflow(silent))
 
 
 def test_filter_by_dotted_path_rejects_and_a_failing_filter_stops(start: Any) -> None:

@@ -18,7 +18,12 @@ class AnsweringEngine:
     """Every sample of a problem has the reward `data["greedy"]` or, when sampled, `data["sampled"]`; None rejects it."""
 
     def rollout_batch(
-        self, data: list[dict[str, Any]], workflow: Any, workflow_kwargs: dict[str, Any], group_size: int
+        self,
+        data: list[dict[str, Any]],
+        workflow: Any,
+        workflow_kwargs: dict[str, Any],
+        group_size: int,
+        drop_incomplete_group: bool,
     ) -> list[dict[str, torch.Tensor]]:
         kind = "greedy" if workflow_kwargs["gconfig"].greedy else "sampled"
         stats_tracker.get("eval-rollout").scalar(reward=0.5, length=7.0)

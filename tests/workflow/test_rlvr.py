@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from areal.api.cli_args import GenerationHyperparameters
-from areal.api.io_struct import ModelRequest, ModelResponse, Outcome
+from areal.api.io_struct import ModelRequest, ModelResponse
 from areal.utils import stats_tracker, workflow_context
 from areal.utils.data import check_trajectory_format
 from areal.utils.errors import UserCodeError
@@ -101,13 +101,9 @@ def test_episode_dotted_paths_are_imported() -> None:
     assert trajectory is not None and trajectory["rewards"].tolist() == [0.0]
 
 
-@pytest.mark.parametrize("drop", [False, True])
-def test_episode_truncated_answer_is_marked_or_rejected(drop: bool) -> None:
-    trajectory, context = episode(OneAnswer("xyz", "length"), drop_truncated=drop)
-    if drop:
-        assert trajectory is None and context.rejection == Outcome.TRUNCATED
-    else:
-        assert trajectory is not None and trajectory["truncated"].tolist() == [True]
+def test_episode_truncated_answer_is_marked() -> None:
+    trajectory, _ = episode(OneAnswer("xyz", "length"))
+    assert trajectory is not None and trajectory["truncated"].tolist() == [True]
 
 
 def test_episode_failing_reward_raises_and_is_no_zero() -> None:
