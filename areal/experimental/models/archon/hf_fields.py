@@ -34,6 +34,7 @@ WITHOUT_INFLUENCE = frozenset(
         "finetuning_task",
         "id2label",
         "image_token_id",
+        "init_method",
         "initializer_range",
         "is_encoder_decoder",
         "label2id",
@@ -137,7 +138,10 @@ class HFFields:
                     raise UnsupportedConfig(name, "0 (no dropout is computed; disable_dropout sets it)", value)
             elif name not in self._defaults:
                 if value not in _OFF:
-                    raise UnsupportedConfig(name, f"absent (the {self.model_type} family does not read it)", value)
+                    known = (
+                        f"transformers' {self.model_type} has no such field; delete it if it describes the model only"
+                    )
+                    raise UnsupportedConfig(name, f"absent ({known})", value)
             elif value != (default := self._defaults[name]):
                 raise UnsupportedConfig(name, f"{default!r} (the {self.model_type} family does not read it)", value)
 

@@ -74,7 +74,10 @@ def accept(spec: ModelSpec, request: Request, study: Study) -> str:
         raise _refusal(error, study) from error
     except TypeError as error:  # a size that is None
         raise Unexplained("config", str(error)) from error
-    weights = spec.state_dict_adapter_class(args).weight_map
+    try:
+        weights = spec.state_dict_adapter_class(args).weight_map
+    except ValueError as error:  # of a layer: sizes that do not fit together
+        raise Unexplained("config", str(error)) from error
     try:
         weights.plan(_names_of(config))
         if request.folder is not None and (tensors := _headers(request.folder)):

@@ -37,7 +37,7 @@ def alternatives(config: PreTrainedConfig, model_class: type, name: str, value: 
     elif isinstance(value, list):
         found = _lists(config, model_class, name, value)
     elif value is None:
-        found = _instead_of_none(name, types)
+        found = _instead_of_none(config, model_class, name, types)
     else:
         found = []
     if value is not None and type(None) in types:
@@ -61,14 +61,14 @@ def _floats(value: float) -> list[float]:
     return [value * 1.37, value * 0.61, 0.3]
 
 
-def _instead_of_none(name: str, types: tuple[type, ...]) -> list[Any]:
+def _instead_of_none(config: PreTrainedConfig, model_class: type, name: str, types: tuple[type, ...]) -> list[Any]:
     if bool in types:
         return [True, False]
     if int in types and (float not in types or re.search(r"size|window|dim|num_|rank|chunk", name)):
         return [next((size for pattern, size in _SIZES if re.fullmatch(pattern, name)), 3), 5]
     if float in types:
         return [0.7, 2.5]
-    return []
+    return _strings(config, model_class, name, "") if str in types else []
 
 
 def _strings(config: PreTrainedConfig, model_class: type, name: str, value: str) -> list[str]:

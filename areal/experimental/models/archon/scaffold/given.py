@@ -35,10 +35,11 @@ def deviations(given: PreTrainedConfig, rope_width: int) -> dict[str, Any]:
     rope_width: channels of a tiny head that may rotate.
     """
     defaults, fields = type(given)().to_dict(), given.to_dict()
+    derived = _derived_sizes(given, defaults)
     found: dict[str, Any] = {}
     for name, default in defaults.items():
         value = fields.get(name)
-        if name in WITHOUT_INFLUENCE or is_dropout(name) or name[0] == "_" or value == default:
+        if name in WITHOUT_INFLUENCE or is_dropout(name) or name[0] == "_" or value == default or name in derived:
             continue
         if name == ROPE:
             found[name] = _tiny_rope(value, rope_width)
@@ -46,6 +47,9 @@ def deviations(given: PreTrainedConfig, rope_width: int) -> dict[str, Any]:
             if (entries := _tiny_list(value, given.num_hidden_layers)) is not None:
                 found[name] = entries
         elif isinstance(value, int) and not isinstance(value, bool):
+            if value == 0:
+                found[name] = 0  # no experts, no window: a size of nothing is a choice
+                continue
             small = small_size(name, value, type(given))
             if small is not None and small == small_size(name, default, type(given)):
                 continue
@@ -76,6 +80,25 @@ def without_dropout(config: PreTrainedConfig) -> tuple[PreTrainedConfig, dict[st
     for name in dropped:
         setattr(plain, name, 0.0)
     return plain, dropped
+
+
+def _derived_sizes(given: PreTrainedConfig, defaults: dict[str, Any]) -> set[str]:
+    """Sizes that differ from the default only because the class derives them from others, and would of tiny ones too."""
+    fields = given.to_dict()
+    found: set[str] = set()
+    for name, default in defaults.items():
+        value = fields.get(name)
+        if not isinstance(value, int) or isinstance(value, bool) or value == default:
+            continue
+        rest = {n: v for n, v in fields.items() if n != name}
+        try:
+            derives = type(given).from_dict(copy.deepcopy(rest)).to_dict().get(name) == value
+        except BUILD_ERRORS:
+            continue
+        if derives:
+            fields = rest
+            found.add(name)
+    return found
 
 
 def _is_guilty(study: Study, name: str, value: Any) -> bool:

@@ -106,6 +106,8 @@ def relate(study: Study, rules: list[Rule], rope_kinds: Sequence[str], failed_ro
         rules=rules,
     )
     _classify_fields(study, family)
+    if family.rope is None and any(p.fields.get("rope_parameters") for p in points):
+        family.ignored.append("rope_parameters")  # no layer rotates, whatever they were in the samples
     return family
 
 

@@ -36,29 +36,32 @@ _YARN_MSCALE = {"mscale": 0.7, "mscale_all_dim": 1.2}
 
 def study_ropes(study: Study) -> tuple[list[str], list[str]]:
     """Proven kinds of tables, and those that failed."""
-    parameters = study.base.to_dict().get("rope_parameters")
+    origin = next(
+        (s for s in study.samples if s.observation.args.ropes), study.samples[0]
+    )  # some turn it on by a switch
+    parameters = origin.values.get("rope_parameters")
     if not parameters:
         return [], []
     tables = [parameters] if "rope_theta" in parameters else [t for t in parameters.values() if t]
     proven = list(dict.fromkeys(table.get("rope_type", "default") for table in tables))
     failed: list[str] = []
-    widths = [table.rotary_dim for table in study.samples[0].observation.args.ropes.values()]
-    for label, changed_parameters in _variants(study.base, parameters, widths[0] if widths else 2):
-        config = copy.deepcopy(study.base)
+    widths = [table.rotary_dim for table in origin.observation.args.ropes.values()]
+    for label, changed_parameters in _variants(origin.config, parameters, widths[0] if widths else 2):
+        config = copy.deepcopy(origin.config)
         config.rope_parameters = changed_parameters
         if label == "dynamic":
             config.max_position_embeddings = _LENGTH
-        outcome = _try(study, config, label)
+        outcome = _try(study, config, {**origin.changes, "rope_parameters": label})
         if label in _KINDS or label == "longrope":
             (proven if outcome else failed).append(label)
     proven = list(dict.fromkeys(kind for kind in proven if kind not in failed))
     return proven, failed
 
 
-def _try(study: Study, config: PreTrainedConfig, label: str) -> bool:
+def _try(study: Study, config: PreTrainedConfig, changes: dict[str, Any]) -> bool:
     try:
         config = canonical(config)
-        study.samples.append(study.sample(config, {"rope_parameters": label}))
+        study.samples.append(study.sample(config, changes))
     except (Unexplained, Refused, *BUILD_ERRORS):
         return False
     return True

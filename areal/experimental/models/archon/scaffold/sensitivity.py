@@ -11,7 +11,7 @@ from __future__ import annotations
 import copy
 import logging
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import product
 from typing import Any
@@ -125,7 +125,7 @@ class Study:
         sizes = {n: v for n, v in fields_of(self.base).items() if isinstance(v, int) and not isinstance(v, bool)}
         for name, value in sizes.items():
             study = self.fields[name]
-            if study.explained or (study.was_tried and not study.has_influence):
+            if not value or study.explained or (study.was_tried and not study.has_influence):
                 continue
             for other in (n for n, v in sizes.items() if v == value and n != name and n not in self.tied):
                 try:
@@ -139,19 +139,19 @@ class Study:
     def _try_in_proportion(self) -> None:
         """Sizes bound by a product (heads times their width are the hidden size) change together with another one.
 
-        Without this an option that follows from such a size would look like a constant.
+        Without this an option that follows from such a size would look like a constant, and sizes of layers that a model
+        does not have would look like ones that matter.
         """
         sizes = {n: v for n, v in fields_of(self.base).items() if isinstance(v, int) and not isinstance(v, bool)}
         stuck = [
             n for n in sizes if n not in self.tied and not self.fields[n].explained and not self.fields[n].was_tried
         ]
         for name in stuck:
-            for other, (factor, other_factor) in product((n for n in sizes if n != name), _PROPORTIONS):
-                change = {name: int(sizes[name] * factor), other: int(sizes[other] * other_factor)}
+            others = [n for n in sizes if n != name]
+            if self._is_idle_in_proportion(name, [n for n in others if n in stuck]):
+                continue
+            for change, config in self._in_proportion(name, others):
                 try:
-                    config = canonical(changed(self.base, **change))
-                    if any(fields_of(config).get(field_name) != value for field_name, value in change.items()):
-                        continue
                     self.samples.append(self.sample(config, change))
                 except (Unexplained, Refused, *BUILD_ERRORS):
                     continue
@@ -159,6 +159,37 @@ class Study:
                 self.fields[name].explained.append(change[name])
                 if len(self.fields[name].explained) == _MAX_PROPORTIONS:
                     break
+
+    def _in_proportion(self, name: str, others: Sequence[str]) -> Iterator[tuple[dict[str, Any], PreTrainedConfig]]:
+        """Changes of a size together with another one, and their configs."""
+        sizes = fields_of(self.base)
+        for other, (factor, other_factor) in product(others, _PROPORTIONS):
+            change = {name: int(sizes[name] * factor), other: int(sizes[other] * other_factor)}
+            try:
+                config = canonical(changed(self.base, **change))
+            except BUILD_ERRORS:
+                continue
+            if all(fields_of(config).get(field_name) == value for field_name, value in change.items()):
+                yield change, config
+
+    def _is_idle_in_proportion(self, name: str, others: Sequence[str]) -> bool:
+        """Whether a size changes nothing together with one of the others: both belong to layers that are not there."""
+        model, tokens = build(self.base, self.seed), random_tokens(self.base, self.seed)
+        expected = _logits(model, tokens)
+        idle: dict[str, list[int]] = {other: [] for other in others}
+        for change, config in self._in_proportion(name, others):
+            (_, value), (other, _) = change.items()
+            try:
+                if _is_same(_logits_with_weights_of(model, config, tokens, self.seed), expected):
+                    idle[other].append(value)
+            except BUILD_ERRORS:
+                continue
+        values = max(idle.values(), key=len, default=[])
+        if len(values) < _MAX_PROPORTIONS:
+            return False
+        self.fields[name].was_tried = True
+        self.fields[name].idle += values
+        return True
 
     def _may_interact(self, name: str) -> bool:
         """Whether a field is worth another look once a switch was flipped: all but sizes, activations and tying."""
@@ -251,11 +282,7 @@ class Study:
             return None  # the class puts another value in its place
         study.was_tried = True
         # A tied model computes the same as an untied one with equal matrices, and is another family of checkpoints.
-        if (
-            study.name != TIE
-            and got is not None
-            and float((got - expected).abs().max()) <= NO_INFLUENCE * float(expected.abs().max())
-        ):
+        if study.name != TIE and _is_same(got, expected):
             study.idle.append(other)
             return False
         study.has_influence = True
@@ -290,6 +317,11 @@ def _is_switch(value: Any, other: Any) -> bool:
         return False
     is_off = other == 0 or (value == 0 and not isinstance(value, float))
     return isinstance(value, bool | str | list) or value is None or (other is None and value != 0) or is_off
+
+
+def _is_same(got: Tensor | None, expected: Tensor) -> bool:
+    """Whether logits did not change; None are those of other tensors."""
+    return got is not None and float((got - expected).abs().max()) <= NO_INFLUENCE * float(expected.abs().max())
 
 
 def _logits(model: PreTrainedModel, tokens: Tensor) -> Tensor:

@@ -25,6 +25,8 @@ def config_of(model_type, **fields):
         ("olmo", {"attention_dropout": 0.1, "bos_token_id": 3}, {}),
         ("mistral", {"sliding_window": None}, {"sliding_window": None}),
         ("stablelm", {"num_key_value_heads": 8}, {}),
+        ("granitemoehybrid", {"hidden_size": 2560, "mamba_n_heads": 80}, {}),  # the class derives mamba_d_head
+        ("granitemoehybrid", {"num_local_experts": 0}, {"num_local_experts": 0}),
     ],
 )
 def test_deviations_are_choices_with_values_of_tiny_models(model_type, fields, expected):

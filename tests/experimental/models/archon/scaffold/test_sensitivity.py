@@ -4,12 +4,15 @@
 
 from areal.experimental.models.archon.scaffold.hf_model import build, random_tokens, trace
 from areal.experimental.models.archon.scaffold.pipeline import config_class_of
+from areal.experimental.models.archon.scaffold.rope_study import study_ropes
 from areal.experimental.models.archon.scaffold.sensitivity import Study
 from areal.experimental.models.archon.scaffold.tiny_config import find_tiny
 
 
-def study_of(model_type):
-    base = find_tiny(config_class_of(model_type), lambda config: trace(build(config, 0), random_tokens(config, 0)), {})
+def study_of(model_type, **fields):
+    base = find_tiny(
+        config_class_of(model_type), lambda config: trace(build(config, 0), random_tokens(config, 0)), fields
+    )
     return Study(base, type(build(base, 0)), 0)
 
 
@@ -26,3 +29,22 @@ def test_upper_bound_beyond_which_nothing_changes_is_seen_below():
     list(study._around(study.base, {}, ["moe_layer_end_index"]))
     assert study.fields["moe_layer_end_index"].has_influence
     assert 6 in study.fields["moe_layer_end_index"].idle
+
+
+def test_sizes_of_layers_that_are_not_there_change_nothing_together():
+    study = study_of("granitemoehybrid", layer_types=["full_attention"] * 4)
+    study.begin()
+    names = ["mamba_d_head", "mamba_n_heads", "mamba_expand", "num_attention_heads"]
+    list(study._around(study.base, {}, names))
+    assert [study._is_idle_in_proportion(name, [n for n in names if n != name]) for name in names] == [True] * 3 + [
+        False
+    ]
+
+
+def test_switch_that_is_none_is_tried_at_the_words_that_the_source_compares_it_with():
+    study = study_of("granitemoehybrid", layer_types=["full_attention"] * 4)
+    study.begin()
+    list(study._around(study.base, {}, ["position_embedding_type"]))
+    assert not study.samples[0].observation.args.ropes and study.samples[1].observation.args.ropes
+    study_ropes(study)
+    assert {s.changes.get("position_embedding_type") for s in study.samples[2:]} == {"rope"}
