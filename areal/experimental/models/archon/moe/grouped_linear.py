@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-# What torch's grouped product takes; strides of its operands must be multiples of the alignment.
+# What torch's grouped product takes; strides of its operands, gradients among them, must be multiples of the alignment.
 _GROUPED_DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 _ALIGNMENT_BYTES = 16
 
@@ -28,7 +28,7 @@ class RowGroups:
 
     def linear(self, x_RI: Tensor, weight_XOI: Tensor, bias_XO: Tensor | None) -> Tensor:
         """x[r] · weight[group of r]ᵀ + bias[group of r], `[R, O]`; undefined for rows beyond all groups."""
-        if self.num_rows and _fits_grouped_mm(x_RI) and _fits_grouped_mm(weight_XOI):
+        if self.num_rows and _fits_grouped_mm(x_RI, weight_XOI):
             y_RO = _grouped_mm(x_RI, weight_XOI, self.ends_X)
         else:
             y_RO = self._linear_in_turn(x_RI, weight_XOI)
@@ -46,9 +46,11 @@ class RowGroups:
         return torch.searchsorted(self.ends_X, rows_R, right=True).clamp_(max=self.ends_X.shape[0] - 1)
 
 
-def _fits_grouped_mm(x: Tensor) -> bool:
-    is_aligned = x.is_contiguous() and x.shape[-1] * x.element_size() % _ALIGNMENT_BYTES == 0
-    return is_aligned and x.dtype in _GROUPED_DTYPES
+def _fits_grouped_mm(x_RI: Tensor, weight_XOI: Tensor) -> bool:
+    # The gradient of the result is an operand in the backward, so that both widths count.
+    is_aligned = all(width * weight_XOI.element_size() % _ALIGNMENT_BYTES == 0 for width in weight_XOI.shape[1:])
+    is_contiguous = x_RI.is_contiguous() and weight_XOI.is_contiguous()
+    return is_aligned and is_contiguous and x_RI.dtype == weight_XOI.dtype and weight_XOI.dtype in _GROUPED_DTYPES
 
 
 def _grouped_mm(x_RI: Tensor, weight_XOI: Tensor, ends_X: Tensor) -> Tensor:

@@ -55,6 +55,23 @@ def test_experts_equal_a_feed_forward_for_each_row(hidden: int, inner: int, opti
     torch.testing.assert_close(grads, torch.autograd.grad(wanted_RE, inputs, g_RE))
 
 
+@pytest.mark.parametrize(("hidden", "inner"), [(16, 8), (16, 6), (12, 16)])
+def test_experts_in_bf16_have_gradients_also_where_one_width_does_not_fit_the_grouped_product(
+    hidden: int, inner: int
+) -> None:
+    exact = _experts(hidden, inner, torch.float32)
+    experts = _experts(hidden, inner, torch.bfloat16)
+    experts.load_state_dict(exact.state_dict())
+    rows_RE, counts = torch.randn(6, hidden), torch.tensor([2, 0, 3, 1])
+
+    experts(rows_RE.bfloat16(), counts).sum().backward()
+    exact(rows_RE, counts).sum().backward()
+
+    for name, parameter in experts.named_parameters():  # sums of few products of bf16 numbers: 8 bits each
+        wanted = exact.get_parameter(name).grad
+        torch.testing.assert_close(parameter.grad.float(), wanted, rtol=0.05, atol=0.05 * float(wanted.abs().max()))
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_experts_without_any_row_have_zero_gradients(dtype: torch.dtype) -> None:
     experts = _experts(16, 8, dtype, bias=True)
