@@ -8,6 +8,7 @@ N counts rows. Never knows which layer asks. Dimensions as in `protocol`.
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from areal.experimental.models.archon.kernels.attention import Packing, packed_attention
@@ -69,8 +70,8 @@ class PackedContext:
         return self._each_row(delta_rule(*inputs, self.packing.layout.seq_lens)[0])
 
     def sequence_lengths(self) -> Tensor:
-        """See `MixingContext`."""
-        lengths_n = self.packing.cu_seqlens.diff().long()
+        """See `MixingContext`; on the host, which knows the lengths: on a GPU their repetition would wait for the device."""
+        lengths_n = torch.tensor(self.packing.layout.seq_lens)
         return lengths_n.repeat_interleave(lengths_n)
 
     def _each_token(self, *rows: Tensor) -> tuple[Tensor, ...]:

@@ -37,7 +37,7 @@ class MixingContext(Protocol):
         ...
 
     def sequence_lengths(self) -> Tensor:
-        """Length of the sequence each token belongs to, as far as it is known: int64 `[N]`."""
+        """Length of the sequence each token belongs to, as far as it is known: int64 `[N]`, on any device."""
         ...
 
 

@@ -55,7 +55,8 @@ class Rope(nn.Module):
         """Signed frequencies of each token, `[N, 1, R]`."""
         distinct, index_N = torch.unique(lengths_N, return_inverse=True)
         rows = [self._signed(frequencies(self.args, int(length))) for length in distinct.tolist()]
-        return torch.stack(rows).to(self.signed_freq.device)[index_N][:, None]
+        device = self.signed_freq.device
+        return torch.stack(rows).to(device)[index_N.to(device)][:, None]
 
     def _signed(self, freq: Tensor) -> Tensor:
         """cos is even and sin is odd: negative frequencies give the signs that `rotate` needs."""
