@@ -16,7 +16,7 @@ from areal.harness.core.tree import find_root
 
 
 def main(argv: Sequence[str]) -> int:
-    """0 done or clean, 1 findings D001-D005, 2 wrong usage, 3 the docs extra is missing, 4 an unknown page."""
+    """0 done or clean, 1 findings D001-D008, 2 wrong usage, 3 the docs extra is missing, 4 an unknown page."""
     parser = argparse.ArgumentParser(prog="areal docs", description=__doc__, allow_abbrev=False)
     actions = parser.add_subparsers(metavar="ACTION", required=True)
     sync = actions.add_parser("sync", help="compare docs/zh with docs/en")

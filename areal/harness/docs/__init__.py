@@ -11,4 +11,5 @@
 | D005 | a link or anchor that leads nowhere |
 | D006 | a generated page that is not current |
 | D007 | paragraphs of a translation that are the original, word for word |
+| D008 | a translation of a generated page |
 """

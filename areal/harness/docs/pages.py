@@ -11,6 +11,7 @@ import functools
 import re
 from dataclasses import dataclass
 
+GENERATED = re.compile(r"\s*<!--\s*generated\b", re.IGNORECASE)
 STAMP = re.compile(r"<!--\s*sync:\s*en=([0-9a-f]{40})\s*-->\s*")
 FENCE = re.compile(
     r"^(?P<indent>[ \t]*)(?P<mark>`{3,}|~{3,})(?P<info>[^\n`]*)\n(?P<body>.*?)^[ \t]*(?P=mark)[`~]*[ \t]*$",
@@ -57,6 +58,11 @@ class Page:
     """What the checks need of one page."""
 
     text: str
+
+    @property
+    def is_generated(self) -> bool:
+        """Whether a program writes the page, as the comment that it begins with says."""
+        return GENERATED.match(self.text) is not None
 
     @functools.cached_property
     def prose(self) -> str:

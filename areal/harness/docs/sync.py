@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Originals (`docs/en`) against translations (`docs/zh`): missing, stale, or different where they must be the same.
 
-A translation begins with `<!-- sync: en=BLOB -->`, the git blob of the original that it translates. Called by `areal docs sync`.
+A translation begins with `<!-- sync: en=BLOB -->`, the git blob of the original that it translates. A generated page has no
+translation, which would drift with every build: pages of both languages link to the one there is. Called by `areal docs sync`.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ MAX_SHOWN = 3
 
 @dataclass(frozen=True)
 class PageStatus:
-    """One original: whether its translation is `current`, `stale`, `different` or `missing`."""
+    """One original: whether its translation is `current`, `stale`, `different`, `missing` or `unwanted`, or it is `generated`."""
 
     page: str
     status: str
@@ -46,7 +47,8 @@ def compare_all(root: Path) -> tuple[list[PageStatus], list[Finding]]:
     for name in originals:
         found = list(compare(root, name))
         codes = {finding.code for finding in found}
-        status = next((word for code, word in _STATUS if code in codes), "current")
+        clean = "generated" if _original(root, name).is_generated else "current"
+        status = next((word for code, word in _STATUS if code in codes), clean)
         statuses.append(PageStatus(name, status))
         findings += found
     for name in sorted(set(names(root, TRANSLATIONS)) - set(originals)):
@@ -54,27 +56,43 @@ def compare_all(root: Path) -> tuple[list[PageStatus], list[Finding]]:
     return statuses, findings
 
 
-_STATUS = (("D001", "missing"), ("D002", "stale"), ("D003", "different"), ("D004", "different"), ("D007", "different"))
+_STATUS = (
+    ("D008", "unwanted"),
+    ("D001", "missing"),
+    ("D002", "stale"),
+    ("D003", "different"),
+    ("D004", "different"),
+    ("D007", "different"),
+)
 
 
 def compare(root: Path, name: str) -> Iterator[Finding]:
     """All findings about one original and its translation."""
-    original, translation = root / ORIGINALS / name, root / TRANSLATIONS / name
+    translation = root / TRANSLATIONS / name
+    en = _original(root, name)
+    if en.is_generated:
+        if translation.is_file():
+            message = f"{ORIGINALS}/{name} is generated, a copy of it would drift: remove this, link to the original"
+            yield _finding("D008", message, name)
+        return
     if not translation.is_file():
         severity = "error" if name in REQUIRED else "note"
         message = f"{TRANSLATIONS}/{name} does not exist yet"
         yield Finding(code="D001", message=message, file=f"{ORIGINALS}/{name}", severity=severity)
         return
-    data, text = original.read_bytes(), translation.read_text(encoding="utf-8", errors="replace")
-    en, zh = Page(data.decode("utf-8", errors="replace")), Page(text)
-    yield from _stale(root, name, data, en, text)
+    zh = Page(translation.read_text(encoding="utf-8", errors="replace"))
+    yield from _stale(root, name, en, zh.text)
     yield from _structure(name, en, zh)
     yield from _verbatim(name, en, zh)
     yield from _untranslated(name, en, zh)
 
 
-def _stale(root: Path, name: str, data: bytes, en: Page, text: str) -> Iterator[Finding]:
-    stamp, now = stamp_of(text), blob_sha(data)
+def _original(root: Path, name: str) -> Page:
+    return Page((root / ORIGINALS / name).read_text(encoding="utf-8", errors="replace"))
+
+
+def _stale(root: Path, name: str, en: Page, text: str) -> Iterator[Finding]:
+    stamp, now = stamp_of(text), blob_sha((root / ORIGINALS / name).read_bytes())
     fix = Fix(kind="run", command=f"areal docs sync --accept {name}")
     if stamp is None:
         yield _finding("D002", "has no stamp that says which original it translates", name, fix=fix)
@@ -195,7 +213,8 @@ def _finding(code: str, message: str, name: str, line: int = 0, fix: Fix | None 
 
 def accept(root: Path, wanted: Sequence[str]) -> list[str]:
     """Stamp translations with the blob of their original as it is on disk; the pages whose stamp changed."""
-    known = sorted(set(names(root, ORIGINALS)) & set(names(root, TRANSLATIONS)))
+    both = set(names(root, ORIGINALS)) & set(names(root, TRANSLATIONS))
+    known = sorted(name for name in both if not _original(root, name).is_generated)
     wanted = [name.removeprefix(f"{TRANSLATIONS}/").removeprefix(f"{ORIGINALS}/") for name in wanted]
     if unknown := [name for name in wanted if name not in known]:
         message = f"no page {unknown[0]!r} with both an original and a translation"
