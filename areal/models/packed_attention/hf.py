@@ -20,12 +20,11 @@ from transformers.utils import is_flash_attn_2_available, is_flash_attn_3_availa
 
 from areal.models.packed_attention.dense import dense_packed_attention
 from areal.models.packed_attention.layout import PackedLayout
+from areal.models.packed_attention.varlen import MAX_HEAD_DIM, varlen_packed_attention
 from areal.utils.errors import ConfigError
 
 DENSE = "areal_dense"
 VARLEN = "areal_varlen"
-# Largest head of torch's flash kernels.
-_MAX_VARLEN_HEAD_SIZE = 256
 _FLASH_IMPLS = {"flash_attention_2": is_flash_attn_2_available, "flash_attention_3": is_flash_attn_3_available}
 # Layer types of HF configs whose attention is softmax attention within a sequence.
 _SOFTMAX_LAYERS = {"full_attention", "sliding_attention"}
@@ -104,8 +103,8 @@ def choose_attention(
             return AttentionChoice(name, f"{unmet}: HF's own kernel with a block mask")
         if device.type != "cuda":
             return AttentionChoice(DENSE, "length-bucketed matrix products")
-        if dtype not in (torch.bfloat16, torch.float16) or needs.head_size > _MAX_VARLEN_HEAD_SIZE:
-            reason = f"varlen kernels take 16-bit floats and heads up to {_MAX_VARLEN_HEAD_SIZE}, not {dtype}"
+        if dtype not in (torch.bfloat16, torch.float16) or needs.head_size > MAX_HEAD_DIM:
+            reason = f"varlen kernels take 16-bit floats and heads up to {MAX_HEAD_DIM}, not {dtype}"
             return AttentionChoice(DENSE, f"{reason} and {needs.head_size}")
         return AttentionChoice(VARLEN, "torch's variable-length flash attention")
     if attn_impl in _FLASH_IMPLS:
@@ -148,19 +147,10 @@ def _dense_forward(
 def _varlen_forward(
     module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, **kwargs: Any
 ) -> tuple[Tensor, None]:
-    from torch.nn.attention.varlen import varlen_attn
-
     layout = _layout_of(module, query, kwargs)
-    window = kwargs.get("sliding_window")
-    output = varlen_attn(
-        *(x.squeeze(0).transpose(0, 1).contiguous() for x in (query, key, value)),
-        layout.cu_seqlens,
-        layout.cu_seqlens,
-        layout.max_seqlen,
-        layout.max_seqlen,
-        scale=kwargs.get("scaling"),
-        window_size=(-1 if window is None else window - 1, 0),
-        enable_gqa=query.shape[1] != key.shape[1],
+    tokens_first = (x.squeeze(0).transpose(0, 1) for x in (query, key, value))
+    output = varlen_packed_attention(
+        *tokens_first, layout.cu_seqlens, layout.max_seqlen, kwargs.get("scaling"), kwargs.get("sliding_window")
     )
     return output.unsqueeze(0), None
 

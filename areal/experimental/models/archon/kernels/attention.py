@@ -19,10 +19,11 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from areal.experimental.models.archon.kernels.varlen import MAX_HEAD_DIM, varlen_attention
+from areal.experimental.models.archon.kernels.varlen import varlen_attention
 from areal.experimental.models.archon.model_args import ScoreArgs
 from areal.models.packed_attention.dense import dense_packed_attention
 from areal.models.packed_attention.layout import PackedLayout
+from areal.models.packed_attention.varlen import MAX_HEAD_DIM
 from areal.utils.errors import ConfigError
 
 

@@ -6,12 +6,13 @@ from torch import Tensor
 
 from areal.experimental.models.archon.kernels.attention import Packing, choose_kernel, packed_attention
 from areal.experimental.models.archon.kernels.reference import masked_attention, visibility
-from areal.experimental.models.archon.kernels.varlen import varlen_attention, with_sinks
+from areal.experimental.models.archon.kernels.varlen import varlen_attention
 from areal.experimental.models.archon.model_args import ScoreArgs
 from areal.models.packed_attention import blocked, dense
 from areal.models.packed_attention.layout import PackedLayout
 from areal.models.packed_attention.sharing import find_shared_prefixes
 from areal.utils.errors import ConfigError
+from tests.models.flash_on_cpu import use_flash_on_cpu
 
 SCORES = {
     "plain": ScoreArgs(scale=0.4),
@@ -125,40 +126,16 @@ def test_choose_kernel_on_cuda_takes_flash_where_it_computes_the_need(
     assert (kernel is varlen_attention) == is_flash
 
 
-def test_with_sinks_and_flash_backward_rule_matches_masked_reference() -> None:
-    score = SCORES["sinks"]
-    q, k, v, sinks = inputs = _inputs(9, True, value_dim=8)
-    mask = visibility((9,))
-    expected = masked_attention(q, k, v, mask, score, sinks)
-    k_heads, v_heads = k.repeat_interleave(2, 1), v.repeat_interleave(2, 1)
-    scores = (torch.einsum("nhd,mhd->hnm", q, k_heads) * score.scale).masked_fill(~mask, float("-inf"))
-    plain = torch.einsum("hnm,mhd->nhd", scores.softmax(-1), v_heads)
+@pytest.mark.parametrize("value_dim", [8, 5])
+@pytest.mark.parametrize("name", ["plain", "window", "sinks", "chunk"])
+def test_varlen_attention_matches_masked_reference(name: str, value_dim: int) -> None:
+    use_flash_on_cpu()
+    score, lengths = SCORES[name], (3, 9, 1, 8)
+    q, k, v, *sinks = inputs = _inputs(sum(lengths), score.sinks, value_dim)
+    sink = sinks[0] if sinks else None
+    mask = visibility(lengths, score.window, score.chunk)
+    packing = _packing(lengths) if score.chunk is None else _packing(lengths).chunked(score.chunk)
 
-    out, lse = with_sinks(plain, scores.logsumexp(-1), sinks)
+    got = varlen_attention(q, k, v, packing, score, sink)
 
-    torch.testing.assert_close(out, expected, rtol=1e-6, atol=1e-7)
-    grad = torch.randn_like(out)
-    # What the flash backward does with the output and log-sum-exp it is given.
-    probs = torch.exp(scores - lse.unsqueeze(-1))
-    delta = (grad * out).sum(-1).t()
-    dscores = probs * (torch.einsum("nhd,mhd->hnm", grad, v_heads) - delta.unsqueeze(-1)) * score.scale
-    dsinks = -(torch.exp(sinks.unsqueeze(1) - lse) * delta).sum(1)
-    dq, dsinks_expected = torch.autograd.grad(expected, (inputs[0], sinks), grad)
-    torch.testing.assert_close(torch.einsum("hnm,mhd->nhd", dscores, k_heads), dq, rtol=1e-5, atol=1e-6)
-    torch.testing.assert_close(dsinks, dsinks_expected, rtol=1e-5, atol=1e-6)
-
-
-def test_varlen_attention_gives_flash_equal_head_widths_that_it_reads(monkeypatch: pytest.MonkeyPatch) -> None:
-    from torch.nn.attention import varlen
-
-    widths = []
-
-    def flash(q: Tensor, k: Tensor, v: Tensor, *boundaries: object, **options: object) -> Tensor:
-        widths.append((q.shape[-1], k.shape[-1], v.shape[-1]))
-        return q
-
-    monkeypatch.setattr(varlen, "varlen_attn", flash)
-    q, k, v = torch.randn(5, 4, 12), torch.randn(5, 2, 12), torch.randn(5, 2, 9)
-    out = varlen_attention(q, k, v, _packing((3, 2)), ScoreArgs(scale=0.3), None)
-    assert widths == [(16, 16, 16)]
-    assert torch.equal(out, q[..., :9])
+    _assert_same(got, masked_attention(q, k, v, mask, score, sink), inputs)
