@@ -113,7 +113,8 @@ def _own_parts(config: TrainEngineConfig, args: DecoderArgs, topology: ArchonTop
     if not dims.pp_enabled:
         return [ModelPart.whole(args)]
     num_stages = _num_stages(archon, args, dims)
-    parts = model_parts(args, num_stages, (archon.pp_first_stage_less_layers, archon.pp_last_stage_less_layers))
+    less_layers = archon.pp_first_stage_less_layers, archon.pp_last_stage_less_layers
+    parts = model_parts(args, num_stages, archon.pp_schedule, less_layers)
     own = stages_of_rank(dims.local_rank("pp"), dims.pp, num_stages, archon.pp_schedule)
     return [parts[stage] for stage in own]
 

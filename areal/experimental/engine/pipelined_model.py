@@ -27,6 +27,7 @@ from areal.experimental.engine.topology import ArchonTopology
 from areal.experimental.models.archon.parallel.gradients import clip_gradients
 from areal.experimental.models.archon.parallel.pipeline import PipelineRunner, StageInputs, pad_inputs
 from areal.experimental.models.archon.parallel.scoring import ScoringDecoder
+from areal.experimental.models.archon.parallel.tied import TiedMatrix
 from areal.experimental.models.archon.parallel.ulysses import gather_outputs, slice_inputs
 from areal.utils.data import MicroBatchList
 
@@ -65,6 +66,7 @@ class PipelinedModel:
         self._setup = setup
         self._topology = topology
         self._weights = StoredWeights(self.module, setup, topology)
+        self._tied = TiedMatrix.of(stages, runner.last_rank, topology.dims)
         self._experts = ExpertBalance(stages, bool(setup.args.moe_layers), config, topology)
 
     @property
@@ -181,7 +183,11 @@ class PipelinedModel:
 
     def clip_gradients(self, max_norm: float) -> float:
         """See `PackedModel`."""
-        return clip_gradients(list(self.module.parameters()), max_norm, self._topology.dims)
+        repeated = []
+        if self._tied is not None:
+            self._tied.sum_gradients()
+            repeated = [self._tied.matrix] * self._tied.is_repeated
+        return clip_gradients(list(self.module.parameters()), max_norm, self._topology.dims, repeated)
 
     def finish_step(self, successful: bool) -> dict[str, float]:
         """See `PackedModel`."""

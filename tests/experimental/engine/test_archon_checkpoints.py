@@ -136,6 +136,14 @@ def test_load_dcp_of_experts_under_another_layout_continues_the_run(
     assert_continues(moe_path, saved_by, loaded_by, tmp_path)
 
 
+@pytest.mark.parametrize(("saved_by", "loaded_by"), [("archon:d2p2", "archon:d1"), ("archon:d1t2", "archon:p2")])
+def test_load_dcp_of_tied_embeddings_under_another_layout_continues_the_run(
+    tmp_path: Path, saved_by: str, loaded_by: str
+):
+    path = save_tiny_archon(tmp_path / "model", tie_word_embeddings=True)
+    assert_continues(path, saved_by, loaded_by, tmp_path)
+
+
 def _save_where_one_rank_cannot_write(rank: int, world_size: int, config: Any, backend: str, path: Path) -> str:
     engine = make_archon(config, backend)
     engine.save(dcp_meta(path))

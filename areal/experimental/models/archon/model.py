@@ -43,27 +43,34 @@ class ModelPart:
         """All of it."""
         return cls(0, args.num_layers, True, True)
 
+    def has_tied_head(self, args: DecoderArgs) -> bool:
+        """Whether its head is the embedding's matrix."""
+        return self.has_head and args.tie_embeddings and not args.is_critic
+
+    def shares_embedding(self, args: DecoderArgs) -> bool:
+        """Whether two stages hold the embedding's matrix, this one and that of the other end."""
+        return args.tie_embeddings and not args.is_critic and self.has_embedding != self.has_head
+
 
 class ArchonModel(BaseArchonModel):
     """A causal decoder described by `DecoderArgs`. `layers` is keyed by the global layer index, on every stage.
 
     `tok_embeddings`, `norm`, `output` (language model) and `score` (critic) are None where the part or the kind of model
-    has none; with tied embeddings the head is the embedding's matrix and `output` is None.
+    has none. With tied embeddings the head is the embedding's matrix and `output` is None: a stage with either holds it.
     """
 
     def __init__(self, args: DecoderArgs, part: ModelPart | None = None) -> None:
         super().__init__()
         part = ModelPart.whole(args) if part is None else part
-        _check_part(args, part)
         self.args, self.part = args, part
-        self.tok_embeddings = _embedding(args) if part.has_embedding else None
+        self.tok_embeddings = _embedding(args) if part.has_embedding or part.has_tied_head(args) else None
         self.pos_embeddings = _position_embedding(args) if part.has_embedding else None
         norm = args.embedding.norm if part.has_embedding else None
         self.embedding_norm = None if norm is None else Norm(norm, args.hidden_size)
         self.ropes = nn.ModuleDict({name: Rope(rope) for name, rope in args.ropes.items()})
         self.layers = nn.ModuleDict({str(i): Block(args, i) for i in range(part.first_layer, part.last_layer)})
         self.norm = Norm(args.final_norm, args.hidden_size) if part.has_head else None
-        has_output = part.has_head and not args.is_critic and not args.tie_embeddings
+        has_output = part.has_head and not args.is_critic and not part.has_tied_head(args)
         self.output = nn.Linear(args.hidden_size, args.vocab_size, bias=args.head.bias) if has_output else None
         self.score = nn.Linear(args.hidden_size, 1, bias=False) if part.has_head and args.is_critic else None
         self.make_context: ContextFactory = partial(PackedContext.of, args)
@@ -105,7 +112,7 @@ class ArchonModel(BaseArchonModel):
 
         `num_real_rows`: see `TokenInfo`; padding counts neither in loads of experts nor in their losses.
         """
-        x_NE = self.embed(x, positions_N) if self.tok_embeddings is not None else x
+        x_NE = self.embed(x, positions_N) if self.part.has_embedding else x
         ropes = self.rope_tables(positions_N, x_NE.dtype, context)
         info = TokenInfo(positions_N, ropes, context, num_real_rows)
         for block in self.layers.values():
@@ -194,11 +201,3 @@ def _position_embedding(args: DecoderArgs) -> nn.Embedding | None:
         return None
     num_rows = args.max_positions + args.embedding.position_offset
     return nn.Embedding.from_pretrained(torch.empty(num_rows, args.hidden_size), freeze=False)
-
-
-def _check_part(args: DecoderArgs, part: ModelPart) -> None:
-    if args.tie_embeddings and not args.is_critic and part.has_embedding != part.has_head:
-        raise ValueError(
-            "expected tied embeddings on one pipeline stage, got the embedding and the head on different ones; set "
-            "tie_word_embeddings=false, or use no pipeline parallelism"
-        )

@@ -76,11 +76,13 @@ def test_stages_one_after_the_other_equal_the_whole() -> None:
     torch.testing.assert_close(x, whole.run(ids, positions, context), atol=1e-6, rtol=1e-6)
 
 
-def test_tied_embeddings_on_two_stages_are_refused() -> None:
+def test_tied_embeddings_are_held_by_the_stages_of_both_ends() -> None:
     args = archon_of(tiny_model("qwen2", tie_word_embeddings=True)).args
 
-    with pytest.raises(ValueError, match="tied embeddings on one pipeline stage"):
-        ArchonModel(args, ModelPart(0, 1, True, False))
+    first, last = ArchonModel(args, ModelPart(0, 1, True, False)), ArchonModel(args, ModelPart(1, 2, False, True))
+
+    assert {"tok_embeddings.weight"} == {name for name in first.state_dict() if name in last.state_dict()}
+    assert last.head_weight is last.get_parameter("tok_embeddings.weight")
 
 
 def test_initial_weights_leave_no_parameter_as_it_was() -> None:

@@ -36,12 +36,15 @@ def gradient_norm(params: Iterable[nn.Parameter], dims: ArchonParallelDims) -> f
     return math.sqrt(value) if math.isfinite(value := float(total)) else value
 
 
-def clip_gradients(params: Sequence[nn.Parameter], max_norm: float, dims: ArchonParallelDims) -> float:
+def clip_gradients(
+    params: Sequence[nn.Parameter], max_norm: float, dims: ArchonParallelDims, repeated: Sequence[nn.Parameter] = ()
+) -> float:
     """Scale gradients in place so that their global norm is at most `max_norm`; returns the norm before.
 
-    A norm that is not finite leaves the gradients as they are.
+    A norm that is not finite leaves the gradients as they are. `repeated`: those of `params` that another stage counts.
     """
-    total = gradient_norm(params, dims)
+    others = {id(param) for param in repeated}
+    total = gradient_norm([param for param in params if id(param) not in others], dims)
     scale = max_norm / (total + 1e-6)
     if math.isfinite(total) and scale < 1.0:
         torch._foreach_mul_([_local(param.grad) for param in params if param.grad is not None], scale)

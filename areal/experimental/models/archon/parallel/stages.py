@@ -107,7 +107,14 @@ def rank_of_stage(stage: int, pp: int, num_stages: int, schedule: str) -> int:
     return stage % pp
 
 
-def model_parts(args: DecoderArgs, num_stages: int, less_layers: tuple[int, int] = (1, 1)) -> list[ModelPart]:
-    """The parts of all stages; tied embeddings are refused by the model itself."""
+def model_parts(
+    args: DecoderArgs, num_stages: int, schedule: str, less_layers: tuple[int, int] = (1, 1)
+) -> list[ModelPart]:
+    """The parts of all stages. `ConfigError` where a rank would hold the matrix of tied embeddings twice."""
+    if schedule in V_SCHEDULES and args.tie_embeddings and not args.is_critic:
+        raise ConfigError(
+            f"expected a schedule that puts the first and the last stage on different ranks for tied embeddings, got "
+            f"{schedule}; use {', '.join(name for name in STAGES_PER_RANK if name not in V_SCHEDULES)}"
+        )
     names = generate_llm_fqn_per_model_part(num_stages, args.num_layers, *less_layers, is_critic=args.is_critic)
     return [part_of_names(stage) for stage in names]

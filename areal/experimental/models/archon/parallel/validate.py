@@ -24,11 +24,6 @@ from areal.utils.errors import ConfigError
 
 def check_layout(args: DecoderArgs, dims: ArchonParallelDims) -> None:
     """`ConfigError` naming the first constraint that the model breaks."""
-    if dims.pp > 1 and args.tie_embeddings and not args.is_critic:
-        raise ConfigError(
-            f"expected untied embeddings with pipeline parallelism (the embedding is on the first stage, the head on the "
-            f"last), got tie_word_embeddings=true and pp = {dims.pp}; use pp = 1, or untie them in the checkpoint"
-        )
     if dims.ep > 1 and not args.moe_layers:
         raise ConfigError(
             f"expected a model with experts for ep = {dims.ep}, got one without; leave e out of the layout"

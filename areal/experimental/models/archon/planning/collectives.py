@@ -48,7 +48,8 @@ class StepShape:
 
     reshards: whether blocks give gathered parameters back after their forward. reduces_once: whether gradients are reduced
     at the end of the step alone. logits_chunk: rows of logits at a time. has_embedding, has_head: ends of the model on this
-    rank. num_sends: stages of other ranks that those of this rank send to, forward and backward.
+    rank. num_sends: stages of other ranks that those of this rank send to, forward and backward. grad_bytes: of an element of a
+    reduced gradient.
     """
 
     num_micro_batches: int
@@ -61,6 +62,7 @@ class StepShape:
     has_embedding: bool
     has_head: bool
     num_sends: int
+    grad_bytes: int
 
 
 @dataclass(frozen=True)
@@ -96,6 +98,10 @@ def step_collectives(
     if dims.pp > 1:
         size = _rows(dims, step) * args.hidden_size * step.compute_bytes
         found.append(_make("pp", "send", "hidden states and their gradients", step.num_sends, size, step))
+        if held.local_shared:
+            found.append(
+                Collective("pp", "send", "gradient of tied embeddings", 1, held.local_shared * step.grad_bytes)
+            )
     return [entry for entry in merged(found) if entry.count]
 
 

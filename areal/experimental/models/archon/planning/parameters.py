@@ -31,7 +31,8 @@ class RankParameters:
     total: of its model parts before any cut; local: what it keeps, of which local_experts of experts and local_root outside
     of blocks; gathered, largest_unit, root: what FSDP gathers of everything, of the largest block and of the part outside of
     blocks, after tensor and expert parallelism; num_blocks, num_expert_units, num_roots: the units it gathers in turn;
-    num_summed, summed_elements: parameters whose gradients tensor-parallel ranks sum.
+    num_summed, summed_elements: parameters whose gradients tensor-parallel ranks sum; local_shared: of local, the matrix of tied
+    embeddings where another stage has it too.
     """
 
     total: int
@@ -46,6 +47,7 @@ class RankParameters:
     num_roots: int
     num_summed: int
     summed_elements: int
+    local_shared: int
 
 
 def rank_parameters(
@@ -55,6 +57,12 @@ def rank_parameters(
     totals = [asdict(_part_parameters(args, dims, rank, part)) for part in parts]
     sums = {name: sum(total[name] for total in totals) for name in totals[0]}
     return RankParameters(**{**sums, "largest_unit": max(total["largest_unit"] for total in totals)})
+
+
+def count_parameters(args: DecoderArgs) -> int:
+    """Parameters of the whole model."""
+    with torch.device("meta"):
+        return _num_elements(ArchonModel(args))
 
 
 def _part_parameters(args: DecoderArgs, dims: ArchonParallelDims, rank: int, part: ModelPart) -> RankParameters:
@@ -81,6 +89,7 @@ def _part_parameters(args: DecoderArgs, dims: ArchonParallelDims, rank: int, par
             num_roots=int(root > 0),
             num_summed=len(summed),
             summed_elements=sum(summed),
+            local_shared=_local_elements(model.tok_embeddings) if part.shares_embedding(args) else 0,
         )
 
 
@@ -100,7 +109,9 @@ def _num_elements(model: ArchonModel) -> int:
     return sum(param.numel() for param in model.parameters())
 
 
-def _local_elements(module: nn.Module) -> int:
+def _local_elements(module: nn.Module | None) -> int:
+    if module is None:
+        return 0
     return sum((p.to_local() if isinstance(p, DTensor) else p).numel() for p in module.parameters())
 
 

@@ -33,7 +33,7 @@ from areal.experimental.models.archon.planning.collectives import (
     StepShape,
     step_collectives,
 )
-from areal.experimental.models.archon.planning.parameters import RankParameters, rank_parameters
+from areal.experimental.models.archon.planning.parameters import RankParameters, count_parameters, rank_parameters
 
 _SELECTIVE_SHARE = 0.5
 """Selective checkpointing keeps every second matrix product and all attention outputs: about half of what a block keeps."""
@@ -115,7 +115,7 @@ def make_plan(args: DecoderArgs, dims: ArchonParallelDims, inputs: PlanInputs, l
     return Plan(
         layout=layout,
         world_size=dims.world_size,
-        total_parameters=sum(rank.parameters.total for rank in ranks),
+        total_parameters=count_parameters(args),
         ranks=ranks,
     )
 
@@ -134,7 +134,7 @@ def _pipeline_ranks(args: DecoderArgs, dims: ArchonParallelDims, inputs: PlanInp
         return [_PipelineRank(0, (ModelPart.whole(args),), 0)]
     schedule = inputs.pp_schedule
     num_stages = count_stages(args.num_layers, dims.pp, schedule, inputs.pp_layers_per_stage)
-    parts = model_parts(args, num_stages, inputs.pp_less_layers)
+    parts = model_parts(args, num_stages, schedule, inputs.pp_less_layers)
     ranks = []
     for rank in range(dims.pp):
         own = stages_of_rank(rank, dims.pp, num_stages, schedule)
@@ -160,6 +160,7 @@ def _rank_plan(args: DecoderArgs, dims: ArchonParallelDims, inputs: PlanInputs, 
         has_embedding=any(part.has_embedding for part in parts),
         has_head=any(part.has_head for part in parts),
         num_sends=where.num_sends,
+        grad_bytes=inputs.master_bytes,
     )
     modes = _checkpointing_by_layer(parts, inputs)
     blocks = [PlannedBlock(args.layers[layer], mode) for layer, mode in modes.items()]

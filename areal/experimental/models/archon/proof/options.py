@@ -170,7 +170,7 @@ def _parallel(args: DecoderArgs) -> str:
     is_whole = any(isinstance(layer.mixer, DeltaNetArgs) for layer in args.layers)
     axes = ["fsdp", "tp (linear mixers whole)" if is_whole else "tp", "cp"]
     axes += ["ep", "etp"] * bool(args.moe_layers)
-    return ", ".join([*axes, "pp (untied)"])
+    return ", ".join([*axes, "pp"])
 
 
 def _tied(args: DecoderArgs) -> str:

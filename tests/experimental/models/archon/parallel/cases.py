@@ -36,6 +36,7 @@ from areal.experimental.models.archon.parallel.parallelize import parallelize_de
 from areal.experimental.models.archon.parallel.pipeline import PipelineRunner, StageInputs, pad_inputs
 from areal.experimental.models.archon.parallel.scoring import ScoringDecoder
 from areal.experimental.models.archon.parallel.stages import count_stages, model_parts, stages_of_rank
+from areal.experimental.models.archon.parallel.tied import TiedMatrix
 from areal.experimental.models.archon.parallel.ulysses import slice_inputs
 
 LEARNING_RATE = 0.5
@@ -248,7 +249,7 @@ def pipeline_step(
     """What `reference_step` computes on `num_batches` micro-batches a data-parallel rank; evaluates first."""
     dims = ArchonParallelDims(**sizes, world_size=world_size)
     num_stages = count_stages(args.num_layers, dims.pp, schedule)
-    parts = model_parts(args, num_stages, less_layers=(0, 0))
+    parts = model_parts(args, num_stages, schedule, less_layers=(0, 0))
     indices = stages_of_rank(dims.local_rank("pp"), dims.pp, num_stages, schedule)
     models = [
         parallelize_decoder(make_model(args, part=parts[index]), dims, param_dtype=torch.float32, **(options or {}))
@@ -270,7 +271,10 @@ def pipeline_step(
     losses = runner.run(inputs, loss_fn, has_backward=True)
     torch.testing.assert_close(losses, evaluated)
     params = [param for model in models for param in model.parameters()]
-    norm = gradient_norm(params, dims)
+    tied = TiedMatrix.of(models, runner.last_rank, dims)
+    if tied is not None:
+        tied.sum_gradients()
+    norm = gradient_norm([p for p in params if tied is None or not tied.is_repeated or p is not tied.matrix], dims)
     torch.optim.SGD(params, LEARNING_RATE).step()
     total = torch.stack(losses).sum() / dims.tp if losses else torch.zeros(())
     dist.all_reduce(total)

@@ -19,6 +19,7 @@ from areal.experimental.models.archon.parallel.pipeline import PipelineRunner, S
 from areal.experimental.models.archon.parallel.stages import (
     count_stages,
     generate_llm_fqn_per_model_part,
+    model_parts,
     part_of_names,
     rank_of_stage,
     stages_of_rank,
@@ -37,6 +38,7 @@ from tests.experimental.models.archon.parallel.cases import (
 )
 
 DENSE_4 = replace(DENSE, layers=DENSE.layers * 2)
+TIED_4 = replace(DENSE_4, tie_embeddings=True)
 MOE_4 = replace(MOE, layers=MOE.layers * 2)
 
 
@@ -149,6 +151,21 @@ def test_step_in_all_dimensions_on_eight_ranks_equals_that_of_one_process(schedu
 
 def test_step_with_experts_over_data_and_tensor_ranks_of_stages_equals_that_of_one_process() -> None:
     _check(MOE_4, 8, {"pp": 2, "tp": 2, "dp_shard": 2, "ep": 4}, "Interleaved1F1B", num_batches=2)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "sizes"),
+    [("1F1B", {"pp": 2}), ("Interleaved1F1B", {"pp": 2}), ("1F1B", {"pp": 2, "tp": 2}), ("1F1B", {"pp": 4})],
+)
+def test_step_with_tied_embeddings_on_two_ranks_equals_that_of_one_process(
+    schedule: str, sizes: dict[str, int]
+) -> None:
+    _check(TIED_4, sizes["pp"] * sizes.get("tp", 1), sizes, schedule, num_batches=4)
+
+
+def test_tied_embeddings_whose_ends_lie_on_one_rank_are_refused() -> None:
+    with pytest.raises(ConfigError, match=r"different ranks for tied embeddings, got ZBVZeroBubble; use 1F1B"):
+        model_parts(TIED_4, 4, "ZBVZeroBubble")
 
 
 def test_step_of_a_pipeline_with_context_parallelism_equals_that_of_one_process() -> None:

@@ -12,7 +12,7 @@ from areal.experimental.models.archon.model_args import DecoderArgs, MoEArgs
 from areal.experimental.models.archon.parallel.dims import ArchonParallelDims
 from areal.experimental.models.archon.parallel.validate import check_layout
 from areal.utils.errors import ConfigError
-from tests.experimental.models.archon.parallel.cases import ATTENTION, DENSE, FFN, LAYER, MIXERS, MOE, TIED
+from tests.experimental.models.archon.parallel.cases import ATTENTION, DENSE, FFN, LAYER, MIXERS, MOE
 
 MANY_HEADS = replace(DENSE, layers=(replace(LAYER, mixer=replace(ATTENTION, num_heads=12, num_kv_heads=3)),))
 ODD_FFN = replace(DENSE, layers=(LAYER, replace(LAYER, ffn=replace(FFN, intermediate_size=9))))
@@ -34,7 +34,6 @@ TRAINABLE_ACT = replace(MOE, layers=(LAYER, replace(EXPERTS_LAYER, ffn=XIELU)))
         (MOE, {"ep": 8, "dp_shard": 8}, r"layer 1: experts to be divisible by ep = 8, got 4"),
         (MIXERS, {"cp": 8}, r"layer 0: value heads of the gated DeltaNet to be divisible by cp = 8, got 4"),
         (TRAINABLE_ACT, {"ep": 2, "dp_shard": 2}, r"layer 1: xielu and ep = 2"),
-        (TIED, {"pp": 2}, r"tie_word_embeddings=true and pp = 2"),
     ],
 )
 def test_layout_that_does_not_divide_is_refused_with_both_numbers(

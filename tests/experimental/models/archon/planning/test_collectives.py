@@ -84,7 +84,10 @@ def planned(path: str, backend: str, **options: Any) -> list[dict[str, int]]:
     return ranks
 
 
-EXPERTS = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 16, "mlp_only_layers": [0]}
+CONFIGS: dict[str, dict[str, Any]] = {
+    "qwen3 tied": {"tie_word_embeddings": True},
+    "qwen3_moe": {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 16, "mlp_only_layers": [0]},
+}
 CASES: list[tuple[str, str, dict[str, Any], dict[str, Any]]] = [
     ("llama", "archon:d2", {}, {}),
     ("llama", "archon:d2", {"reshard_after_forward_policy": "never"}, {"reshard_policy": "never"}),
@@ -92,17 +95,17 @@ CASES: list[tuple[str, str, dict[str, Any], dict[str, Any]]] = [
     ("qwen3", "archon:c2", {"ac_mode": "full"}, {"checkpointing": "full"}),
     ("qwen3", "archon:t2c2", {"ac_mode": "selective"}, {"checkpointing": "selective"}),
     ("qwen3", "archon:d2p2", {"pp_schedule": "1F1B"}, {}),
+    ("qwen3 tied", "archon:d2p2", {"pp_schedule": "1F1B"}, {}),
     ("qwen3_moe", "archon:(attn:d2t2|ffn:e2t2)", {"ac_mode": "selective"}, {"checkpointing": "selective"}),
     ("qwen3_moe", "archon:d2e2", {"ac_mode": "full"}, {"checkpointing": "full"}),
 ]
 
 
-@pytest.mark.parametrize(("model_type", "backend", "settings", "inputs"), CASES)
+@pytest.mark.parametrize(("model", "backend", "settings", "inputs"), CASES)
 def test_planned_collectives_are_those_of_a_step(
-    tmp_path: Path, model_type: str, backend: str, settings: dict[str, Any], inputs: dict[str, Any]
+    tmp_path: Path, model: str, backend: str, settings: dict[str, Any], inputs: dict[str, Any]
 ) -> None:
-    extra = EXPERTS if model_type == "qwen3_moe" else {}
-    path = save_tiny_archon(tmp_path / "model", model_type, num_hidden_layers=2, **extra)
+    path = save_tiny_archon(tmp_path / "model", model.split()[0], num_hidden_layers=2, **CONFIGS.get(model, {}))
     config = tiny_config(
         path,
         mb_spec=micro_batches(NUM_MICRO_BATCHES),
