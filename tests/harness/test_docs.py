@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The documentation: each kind of drift found and untouched pages silent, links, the site, and that what pages say is true."""
 
+import asyncio
 import json
 import re
 import runpy
@@ -12,12 +13,18 @@ from typing import Any
 
 import pytest
 
+from areal.api.cli_args import GenerationHyperparameters
+from areal.api.io_struct import ModelRequest, ModelResponse
 from areal.cli import docs as command
 from areal.cli.main import COMMANDS
+from areal.dataset.small_tokenizer import build_arithmetic_tokenizer
 from areal.harness.docs.links import check_links, linked_pages
 from areal.harness.docs.pages import Page, slug
 from areal.harness.docs.site import build, check_site, load_pages, unlisted
 from areal.harness.docs.sync import accept, compare, compare_all
+from areal.infra.generation import new_token_budget
+from areal.utils.data import check_trajectory_format
+from tests.fakes import FakeEngine
 from tests.harness.git_tree import ROOT, git, make_tree, write
 
 EN = """# Page
@@ -244,6 +251,27 @@ def _blocks(language: str) -> list[tuple[str, str]]:
 def test_python_of_the_pages_runs(page: str, code: str) -> None:
     assert "areal" in code or "def " in code
     exec(compile(code, page, "exec"), {"__name__": "page"})
+
+
+def test_workflow_of_the_page_runs_an_episode_of_a_config_that_forms_groups(tmp_path: Path) -> None:
+    (code,) = (code for page, code in _blocks("python") if page == "workflow.md")
+    names: dict[str, Any] = {"__name__": "page"}
+    exec(compile(code, "workflow.md", "exec"), names)
+    build_arithmetic_tokenizer(tmp_path)
+    requests: list[ModelRequest] = []
+
+    class Answering(FakeEngine):
+        async def agenerate(self, req: ModelRequest) -> ModelResponse:
+            new_token_budget(req)  # what a real engine refuses
+            requests.append(req)
+            return await FakeEngine(num_tokens=4 - len(requests)).agenerate(req)
+
+    workflow = names["ShortestOfTwo"](GenerationHyperparameters(n_samples=4), str(tmp_path))
+    trajectory = asyncio.run(workflow.arun_episode(Answering(), {"messages": [{"role": "user", "content": "1+1?"}]}))
+
+    check_trajectory_format(trajectory)
+    assert int(trajectory["loss_mask"].sum()) == 2 and trajectory["rewards"].tolist() == [pytest.approx(1 / 3)]
+    assert all(request.gconfig.stop_token_ids for request in requests)
 
 
 def test_commands_of_the_pages_have_parsers_that_take_them(generator: dict[str, Any]) -> None:
