@@ -106,7 +106,7 @@ class FSDPPackedModel(SequentialModel):
             except (ArealError, OSError, ValueError, RuntimeError) as failure:
                 error = failure
         self._topology.raise_together(error)
-        _load_weights(self.module, source)
+        _load_weights(self.module, source, self.device)
 
     def save_hf_configs(self, folder: Path) -> None:
         """Write the model's configs."""
@@ -206,17 +206,26 @@ def _reshard_root(module: PackedLM) -> None:
         module.reshard()
 
 
-def _load_weights(module: PackedLM, source: PreTrainedModel | None) -> None:
-    """Copy all weights and buffers of `source`, which only rank 0 has, into a plain or sharded module."""
+def _load_weights(module: PackedLM, source: PreTrainedModel | None, device: torch.device) -> None:
+    """Copy all weights and buffers of `source`, which only rank 0 has, into a plain or sharded module that runs on `device`."""
     state = {} if source is None else {f"hf.{name}": tensor for name, tensor in source.state_dict().items()}
     if not isinstance(module, FSDPModule):
         module.load_state_dict(state)
         return
     options = StateDictOptions(full_state_dict=True, broadcast_from_rank0=dist.get_world_size() > 1)
+    # torch loads onto one device: that of the parameters, which is the host where they are offloaded.
+    _move_buffers(module, next(module.parameters()).device)
     set_model_state_dict(module, state, options=options)
+    _move_buffers(module, device)
     # Rotary frequencies are in no file; a module that came from the meta device has only memory for them.
     sources = {} if source is None else {f"hf.{name}": tensor for name, tensor in source.named_buffers()}
     for name, buffer in module.named_buffers():
         if source is not None:
             buffer.copy_(sources[name])
         dist.broadcast(buffer, src=0)
+
+
+def _move_buffers(module: nn.Module, device: torch.device) -> None:
+    for part in module.modules():
+        for name, buffer in part.named_buffers(recurse=False):
+            part._buffers[name] = buffer.to(device)

@@ -7,6 +7,7 @@ from torch import Tensor
 from areal.models.packed_attention import dense
 from areal.models.packed_attention.dense import dense_packed_attention
 from areal.models.packed_attention.layout import MIN_FILL, SHORT_LENGTH, PackedLayout, bucket_sequences
+from tests.fake_cuda import fake_cuda
 
 HEAD_SIZE = 8
 
@@ -90,3 +91,17 @@ def test_bucket_sequences_every_sequence_once_and_well_filled():
 def test_packed_layout_no_sequences_raises_with_the_lengths():
     with pytest.raises(ValueError, match=r"at least one token, got lengths \[3, 0\]"):
         PackedLayout.from_lengths([3, 0])
+
+
+def test_long_sequences_on_a_gpu_give_sdpa_equal_heads(monkeypatch: pytest.MonkeyPatch) -> None:
+    shapes = []
+
+    def sdpa(q: Tensor, k: Tensor, v: Tensor, **options: object) -> Tensor:
+        shapes.append((q.shape, k.shape, v.shape))
+        return q
+
+    monkeypatch.setattr(dense.F, "scaled_dot_product_attention", sdpa)
+    with fake_cuda():
+        q, k, v = (torch.empty(900, heads, HEAD_SIZE, device="cuda") for heads in (4, 2, 2))
+        dense_packed_attention(q, k, v, PackedLayout.from_lengths([900], "cuda"))
+    assert shapes == [((1, 4, 900, HEAD_SIZE),) * 3]

@@ -20,7 +20,7 @@ from areal.utils.data import MicroBatchList
 def micro_batch_weights(micro_batches: MicroBatchList, loss_weight_fn: LossWeightFn) -> Tensor:
     """Weight of each micro-batch, 0 for dummies: float64 `[n]` on the CPU (one device synchronisation)."""
     weights = [
-        torch.zeros(()) if micro_batches.is_dummy(position) else torch.as_tensor(loss_weight_fn(mb))
+        torch.as_tensor(0.0 if micro_batches.is_dummy(position) else loss_weight_fn(mb), device=mb["input_ids"].device)
         for position, mb in enumerate(micro_batches)
     ]
     return torch.stack([weight.detach().to(torch.float64) for weight in weights]).cpu()

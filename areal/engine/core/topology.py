@@ -113,8 +113,7 @@ def join_world() -> Topology:
     was_initialized, world_size = dist.is_initialized(), run_size()
     device = _select_device()
     if world_size > 1 and not was_initialized:
-        backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
-        dist.init_process_group(backend, timeout=COLLECTIVE_TIMEOUT)
+        dist.init_process_group(_backend(device), timeout=COLLECTIVE_TIMEOUT)
     rank = dist.get_rank() if dist.is_initialized() else 0
     return Topology(device, rank, world_size, owns_default_group=not was_initialized)
 
@@ -122,8 +121,12 @@ def join_world() -> Topology:
 def ensure_default_group(topology: Topology) -> None:
     """Give one process alone the default group that a mesh of one rank needs; no rendezvous, no threads waiting."""
     if not dist.is_initialized():
-        backend = "nccl" if topology.device.type == "cuda" else "gloo"
-        dist.init_process_group(backend, store=dist.HashStore(), rank=0, world_size=1)
+        dist.init_process_group(_backend(topology.device), store=dist.HashStore(), rank=0, world_size=1)
+
+
+def _backend(device: torch.device) -> str:
+    """On a GPU two: offloaded parameters, objects and statistics are on the host."""
+    return "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
 
 
 def leave(topology: Topology) -> None:

@@ -86,6 +86,10 @@ def _long(q_LHD: Tensor, k_LKD: Tensor, v_LKW: Tensor, options: ScoreOptions, si
     same_widths = v_LKW.shape[-1] == k_LKD.shape[-1]
     if is_windowed or options.softcap is not None or sinks_H is not None or not same_widths:
         return blocked_attention(q_LHD, k_LKD, v_LKW, options, sinks_H)
+    groups = q_LHD.shape[1] // k_LKD.shape[1]
+    if groups > 1 and q_LHD.device.type != "cpu":
+        # Without equal heads float32 falls to SDPA's plain kernel there, which keeps scores [H, L, L].
+        k_LKD, v_LKW = (x.repeat_interleave(groups, dim=1) for x in (k_LKD, v_LKW))
     heads_first = (x.transpose(0, 1).unsqueeze(0) for x in (q_LHD, k_LKD, v_LKW))
     output = F.scaled_dot_product_attention(
         *heads_first, is_causal=True, scale=options.scale, enable_gqa=q_LHD.shape[1] != k_LKD.shape[1]
