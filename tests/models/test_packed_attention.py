@@ -102,6 +102,6 @@ def test_long_sequences_on_a_gpu_give_sdpa_equal_heads(monkeypatch: pytest.Monke
 
     monkeypatch.setattr(dense.F, "scaled_dot_product_attention", sdpa)
     with fake_cuda():
-        q, k, v = (torch.empty(900, heads, HEAD_SIZE, device="cuda") for heads in (4, 2, 2))
-        dense_packed_attention(q, k, v, PackedLayout.from_lengths([900], "cuda"))
+        q, k, v = (torch.empty(900, heads, HEAD_SIZE, device="cuda:0") for heads in (4, 2, 2))
+        dense_packed_attention(q, k, v, PackedLayout.from_lengths([900], "cuda:0"))
     assert shapes == [((1, 4, 900, HEAD_SIZE),) * 3]
