@@ -9,6 +9,7 @@ is not known to be without influence on the computation, and differs from the de
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -64,6 +65,8 @@ WITHOUT_INFLUENCE = frozenset(
 )
 _OFF = (None, False, 0, "", [], {})
 """Values that switch off whatever a field means that HF's own class does not know."""
+_FACTOR = re.compile(r"(freq|interval|step|factor|scale|scaling|multiplier)$")
+"""Fields whose one changes nothing, such as an expert layer in every single layer (moe_layer_freq)."""
 _MISSING = object()
 
 
@@ -137,13 +140,19 @@ class HFFields:
                 if value:
                     raise UnsupportedConfig(name, "0 (no dropout is computed; disable_dropout sets it)", value)
             elif name not in self._defaults:
-                if value not in _OFF:
+                if not is_off(name, value):
                     known = (
                         f"transformers' {self.model_type} has no such field; delete it if it describes the model only"
                     )
                     raise UnsupportedConfig(name, f"absent ({known})", value)
             elif value != (default := self._defaults[name]):
                 raise UnsupportedConfig(name, f"{default!r} (the {self.model_type} family does not read it)", value)
+
+
+def is_off(name: str, value: Any) -> bool:
+    """Whether a field that HF's class does not know asks for nothing: it is off, or a factor or an interval of one."""
+    is_one = isinstance(value, int | float) and not isinstance(value, bool) and value == 1
+    return value in _OFF or (is_one and _FACTOR.search(name) is not None)
 
 
 def is_dropout(name: str) -> bool:

@@ -18,8 +18,14 @@ def test_field_of_no_class_must_be_off():
     for value in (None, False, 0, [], {}):
         with reading(LlamaConfig(use_new_idea=value)):
             pass
-    with pytest.raises(UnsupportedConfig, match="use_new_idea must be absent"), reading(LlamaConfig(use_new_idea=True)):
+    with reading(LlamaConfig(moe_layer_freq=1, new_scale=1.0)):
         pass
+    for field in ({"use_new_idea": True}, {"num_new_layers": 1}, {"moe_layer_freq": 2}):
+        with (
+            pytest.raises(UnsupportedConfig, match=f"{next(iter(field))} must be absent"),
+            reading(LlamaConfig(**field)),
+        ):
+            pass
 
 
 def test_field_without_influence_may_have_any_value():

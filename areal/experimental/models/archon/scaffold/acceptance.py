@@ -20,11 +20,11 @@ from areal.experimental.models.archon.base import UnsupportedConfig
 from areal.experimental.models.archon.hf_fields import HFFields
 from areal.experimental.models.archon.model_spec import ModelSpec
 from areal.experimental.models.archon.scaffold.findings import Unexplained
-from areal.experimental.models.archon.scaffold.given import without_dropout
+from areal.experimental.models.archon.scaffold.given import unread_fields, without_dropout
 from areal.experimental.models.archon.scaffold.request import Request
 from areal.experimental.models.archon.scaffold.rotary import known_tables
 from areal.experimental.models.archon.scaffold.sensitivity import Study
-from areal.experimental.models.archon.scaffold.tiny_config import BUILD_ERRORS, MAX_SMALL
+from areal.experimental.models.archon.scaffold.tiny_config import BUILD_ERRORS, MAX_SMALL, undeclared_fields
 from areal.experimental.models.archon.weights.map import WeightMap
 from areal.utils.errors import CheckpointError
 
@@ -41,7 +41,7 @@ def check(config: PreTrainedConfig | None) -> None:
         if hf("rope_parameters", None):
             known_tables(config, _HEAD_DIM, "half")
         _names_of(config)
-        hf.ignore(*type(config)().to_dict())
+        hf.ignore(*type(config)().to_dict(), *undeclared_fields(type(config)), *unread_fields(config))
         hf.finish()
     except UnsupportedConfig as error:
         raise Unexplained(error.field, _must_be(error), details={"field": error.field}) from error
@@ -84,10 +84,18 @@ def accept(spec: ModelSpec, request: Request, study: Study) -> str:
             _read(weights, tensors)
     except CheckpointError as error:
         raise Unexplained("weights", str(error)) from error
-    if not dropped:
-        return ""
-    named = ", ".join(f"{name}={value!r}" for name, value in dropped.items())
-    return f"the config drops activations ({named}), which is refused unless disable_dropout is set"
+    warnings = []
+    if dropped:
+        named = _named(dropped)
+        warnings.append(f"the config drops activations ({named}), which is refused unless disable_dropout is set")
+    if unread := unread_fields(request.config):
+        named = _named(unread)
+        warnings.append(f"transformers' model does not read {named}; the family accepts these values only")
+    return "; ".join(warnings)
+
+
+def _named(values: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name}={value!r}" for name, value in values.items())
 
 
 def _refusal(error: UnsupportedConfig, study: Study) -> Unexplained:

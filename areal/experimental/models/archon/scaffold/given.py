@@ -8,11 +8,12 @@ So that what is measured is the model that was asked for, and a value that is no
 from __future__ import annotations
 
 import copy
+import re
 from typing import Any
 
 from transformers import PreTrainedConfig
 
-from areal.experimental.models.archon.hf_fields import WITHOUT_INFLUENCE, is_dropout
+from areal.experimental.models.archon.hf_fields import WITHOUT_INFLUENCE, is_dropout, is_off
 from areal.experimental.models.archon.scaffold.findings import Refused, Unexplained
 from areal.experimental.models.archon.scaffold.sensitivity import Sample, Study
 from areal.experimental.models.archon.scaffold.tiny_config import (
@@ -23,9 +24,14 @@ from areal.experimental.models.archon.scaffold.tiny_config import (
     changed,
     shrink_rope_table,
     small_size,
+    undeclared_fields,
 )
 
 ROPE = "rope_parameters"
+_COMPUTATION = re.compile(
+    r".*(scale|scaling|multiplier|factor|softcap\w*|rope\w*|pattern|window|window_size|chunk_size|layer_types)|clip_qkv"
+)
+"""Names of fields that are no description: a model that ignores them is not the one that was meant."""
 
 
 def deviations(given: PreTrainedConfig, rope_width: int) -> dict[str, Any]:
@@ -36,8 +42,9 @@ def deviations(given: PreTrainedConfig, rope_width: int) -> dict[str, Any]:
     """
     defaults, fields = type(given)().to_dict(), given.to_dict()
     derived = _derived_sizes(given, defaults)
+    undeclared = {name: None for name in undeclared_fields(type(given)) if name in fields}
     found: dict[str, Any] = {}
-    for name, default in defaults.items():
+    for name, default in (defaults | undeclared).items():
         value = fields.get(name)
         if name in WITHOUT_INFLUENCE or is_dropout(name) or name[0] == "_" or value == default or name in derived:
             continue
@@ -57,6 +64,26 @@ def deviations(given: PreTrainedConfig, rope_width: int) -> dict[str, Any]:
                 found[name] = value if small is None else small
         elif not isinstance(value, dict) and not (isinstance(value, float) and value):
             found[name] = value
+    return found
+
+
+def unread_fields(given: PreTrainedConfig) -> dict[str, Any]:
+    """Fields that neither the class nor its model knows, less those that are off: HF computes the same without them.
+
+    Released configs have some, for programs other than transformers. `Unexplained` for one that by its name asks for a
+    computation, and for a switch that is on.
+    """
+    known = {*type(given)().to_dict(), *undeclared_fields(type(given)), *WITHOUT_INFLUENCE}
+    found = {
+        name: value
+        for name, value in given.to_dict().items()
+        if name not in known and name[0] != "_" and not is_dropout(name) and not is_off(name, value)
+    }
+    for name, value in found.items():
+        if value is True or _COMPUTATION.fullmatch(name):
+            expected = f"absent (transformers' {type(given).__name__} has no such field, and its model ignores it)"
+            what = f"must be {expected}, got {value!r}; delete it from the config if the model computes without it"
+            raise Unexplained(name, what, details={"field": name, "expected": expected, "got": repr(value)})
     return found
 
 

@@ -116,13 +116,15 @@ def discover(
     if "second config" in held_out:
         study.samples.append(held_out["second config"])  # the third stays unseen
     family = relate(study, _rules(study.samples), kinds, failed)
+    family.expected |= {} if asked is None else {name: [value] for name, value in given.unread_fields(asked).items()}
     names = names_of(model_type, name, home, config_class, study.model_class)
     named = {"config that was asked for": sample_asked} if any(s is sample_asked for s in study.samples) else {}
     variants = {label: sample.values for label, sample in (named | held_out | _switched(study)).items()}
     variants = {
         label: values
         for label, values in variants.items()
-        if all(values.get(n) in allowed for n, allowed in family.expected.items()) and _has_oracle(study.base, values)
+        if all(values.get(n, allowed[0]) in allowed for n, allowed in family.expected.items() if allowed)
+        and _has_oracle(study.base, values)
     }
     if family.rope is not None and family.rope.whole_heads:
         ignored = [label for label in variants if label.startswith("rope_parameters=") and label.endswith("share")]

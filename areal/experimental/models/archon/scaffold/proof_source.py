@@ -4,49 +4,44 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from transformers import PreTrainedConfig
+from typing import Any, Literal
 
 from areal.experimental.models.archon.hf_fields import is_dropout
+from areal.experimental.models.archon.proof.family import two_rank_layouts
 from areal.experimental.models.archon.scaffold.given import without_dropout
 from areal.experimental.models.archon.scaffold.pipeline import Discovery
 from areal.experimental.models.archon.scaffold.source import FamilySource
 
 _META = ("transformers_version", "architectures", "_name_or_path", "dtype", "model_type")
+DefaultConfig = Literal["read", "refused", "unbuildable"]
+"""What becomes of the default config of the class: the family reads it or refuses it, or HF itself cannot build it."""
 
 
-def proof_files(discovery: Discovery, is_in_tree: bool, default: str) -> dict[str, str]:
-    """Path below the test folder → text. Layouts are tested where areal's own test helpers are.
-
-    default: what becomes of the class's default config: `read`, `refused`, or `unbuildable` by HF itself.
-    """
+def proof_files(discovery: Discovery, is_in_tree: bool, default: DefaultConfig) -> dict[str, str]:
+    """Path below the test folder → text. Layouts are tested where areal's own test helpers are."""
     source = FamilySource(discovery.names, discovery.family)
     base = discovery.study.base.to_dict()
+    no_dropout = dict.fromkeys(without_dropout(type(discovery.study.base)())[1], 0.0)
+    whole = {"default": no_dropout} if default == "read" else {}
+    if discovery.asked is not None:
+        whole["asked"] = _own_fields(discovery.asked, discovery)
     files = {
         "__init__.py": source.render("package", summary=f"Tests of {discovery.names.title}."),
         "test_family.py": source.render(
             "test_family",
-            base=_literal(_own_fields(base, discovery)),
-            variants={repr(label): _literal(_changes(config, base)) for label, config in discovery.variants.items()},
+            base=_own_fields(base, discovery),
+            variants={label: _changes(config, base) for label, config in discovery.variants.items()},
             seeds=discovery.seeds,
-            default=default,
-            no_dropout=_no_dropout(discovery.study.base),
-            asked=None if discovery.asked is None else _literal(_own_fields(discovery.asked, discovery)),
-            refused=[(repr(f), _literal(v)) for f, v in discovery.refused_values()],
+            whole=whole,
+            is_default_refused=default == "refused",
+            no_dropout=no_dropout,
+            refused=discovery.refused_values(),
         ),
     }
     if is_in_tree:
-        files["test_layouts.py"] = source.render("test_layouts", sizes=_sizes(discovery))
+        args = discovery.study.samples[0].observation.args
+        files["test_layouts.py"] = source.render("test_layouts", layouts=two_rank_layouts(args))
     return files
-
-
-def _sizes(discovery: Discovery) -> list[str]:
-    args = discovery.study.samples[0].observation.args
-    sizes: list[dict[str, int]] = [{"tp": 2}, {"cp": 2}, {"dp_shard": 2}]
-    if args.moe_layers:
-        sizes.append({"dp_shard": 2, "ep": 2})
-    return [repr(size) for size in sizes]
 
 
 def _own_fields(base: dict[str, Any], discovery: Discovery) -> dict[str, Any]:
@@ -57,13 +52,3 @@ def _own_fields(base: dict[str, Any], discovery: Discovery) -> dict[str, Any]:
 
 def _changes(config: dict[str, Any], base: dict[str, Any]) -> dict[str, Any]:
     return {n: v for n, v in config.items() if n not in _META and (n not in base or base[n] != v)}
-
-
-def _no_dropout(base: PreTrainedConfig) -> str:
-    """Arguments of the default config in which nothing is dropped, as `disable_dropout` sets them."""
-    dropped = without_dropout(type(base)())[1]
-    return "".join(f", {name}=0.0" for name in dropped)
-
-
-def _literal(value: Any) -> str:
-    return repr(value)

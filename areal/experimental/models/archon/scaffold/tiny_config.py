@@ -10,6 +10,9 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import functools
+import importlib
+import inspect
 import re
 from collections.abc import Callable, Container, Iterator
 from typing import Any, get_args, get_origin
@@ -73,6 +76,7 @@ _SWITCHED_ON = ("use_sliding_window",)
 """Switches without which other fields mean nothing."""
 _COUNTS = ((r"(n|num)_shared_experts?", 2),)
 _DEPTH = re.compile(r"num_hidden_layers|n_layers?|num_layers|num_decoder_layers")
+_READS = re.compile(r"getattr\(\s*(?:self\.)?config,\s*[\"'](\w+)[\"']")
 _TOKEN_ID = re.compile(r".*_token_(id|index)")
 
 
@@ -84,6 +88,7 @@ def tiny_config(config_class: type[PreTrainedConfig], overrides: dict[str, Any])
         if (small := small_size(name, default, config_class)) is not None or _is_dropped_id(name, config_class):
             kwargs[name] = small
     kwargs |= {name: True for name in _SWITCHED_ON if name in constructor_fields(config_class)}
+    kwargs |= {name: size for name in undeclared_fields(config_class) if (size := _usual_size(name)) is not None}
     config = config_class(**{**kwargs, **overrides})
     _cycle_layer_lists(config, whole, overrides)
     _shrink_layer_lists(config)
@@ -146,6 +151,25 @@ def constructor_fields(config_class: type[PreTrainedConfig]) -> dict[str, Any]:
     """Names and plain defaults (before anything is derived) of the fields that a config class declares."""
     declared = {f.name: f.default for f in dataclasses.fields(config_class)}  # type: ignore[arg-type]
     return {name: value for name, value in declared.items() if value is not dataclasses.MISSING and name[0] != "_"}
+
+
+@functools.cache
+def undeclared_fields(config_class: type[PreTrainedConfig]) -> frozenset[str]:
+    """Names that the source of a model looks for in its config although the class has no such field: `head_dim` of qwen3_moe.
+
+    Released configs hold them, so that they are studied like declared ones.
+    """
+    try:
+        source = inspect.getsource(
+            importlib.import_module(config_class.__module__.replace(".configuration_", ".modeling_"))
+        )
+    except (ImportError, OSError):  # classes whose model lives elsewhere
+        return frozenset()
+    try:
+        known = config_class().to_dict()
+    except BUILD_ERRORS:
+        known = constructor_fields(config_class)
+    return frozenset(_READS.findall(source)) - known.keys() - config_class.attribute_map.keys()
 
 
 def field_types(config_class: type[PreTrainedConfig], name: str) -> tuple[type, ...]:
@@ -226,6 +250,10 @@ def small_size(name: str, default: Any, config_class: type[PreTrainedConfig]) ->
     if isinstance(default, int) and default > 32:
         return 16
     return None
+
+
+def _usual_size(name: str) -> int | None:
+    return next((size for pattern, size in _SIZES if re.fullmatch(pattern, name)), None)
 
 
 def _is_dropped_id(name: str, config_class: type[PreTrainedConfig]) -> bool:

@@ -6,7 +6,7 @@ import pytest
 from transformers import AutoConfig
 
 from areal.experimental.models.archon.scaffold.findings import Unexplained
-from areal.experimental.models.archon.scaffold.given import deviations, observe, without_dropout
+from areal.experimental.models.archon.scaffold.given import deviations, observe, unread_fields, without_dropout
 from areal.experimental.models.archon.scaffold.hf_model import build
 from areal.experimental.models.archon.scaffold.pipeline import discover
 from areal.experimental.models.archon.scaffold.sensitivity import Study
@@ -31,6 +31,29 @@ def config_of(model_type, **fields):
 )
 def test_deviations_are_choices_with_values_of_tiny_models(model_type, fields, expected):
     assert deviations(config_of(model_type, **fields), 16) == expected
+
+
+def test_field_that_only_the_model_reads_is_a_size_like_others():
+    assert "head_dim" not in type(config_of("qwen3_moe"))().to_dict()
+    assert deviations(config_of("qwen3_moe", head_dim=128), 16) == {"head_dim": 16}
+    assert tiny_config(type(config_of("qwen3_moe")), {}).head_dim == 16
+
+
+def test_descriptions_for_other_programs_are_kept_at_their_values():
+    fields = {
+        "max_window_layers": 48,
+        "head_dim": 128,
+        "scoring_func": "softmax",
+        "moe_layer_freq": 1,
+        "use_mla": False,
+    }
+    assert unread_fields(config_of("qwen3_moe", **fields)) == {"max_window_layers": 48, "scoring_func": "softmax"}
+
+
+@pytest.mark.parametrize("field", [{"logit_scale": 2.0}, {"attention_window": 64}, {"use_alibi": True}])
+def test_field_that_asks_for_a_computation_that_hf_ignores_is_refused(field):
+    with pytest.raises(Unexplained, match=f"{next(iter(field))}: must be absent .*its model ignores it"):
+        unread_fields(config_of("qwen3_moe", **field))
 
 
 def test_lists_of_layers_become_lists_of_tiny_depth_with_all_kinds():
