@@ -18,9 +18,11 @@ __getattr__, __dir__, __all__ = attach(
         "CHECKS": f"{_HOME}.checks",
         "Case": f"{_HOME}.case",
         "CheckResult": f"{_HOME}.case",
+        "FamilyProof": f"{_HOME}.family",
         "prove": f"{_HOME}.run",
         "prove_config": f"{_HOME}.run",
         "random_hf_model": f"{_HOME}.oracle",
         "tiny_configs": f"{_HOME}.tiny",
+        "two_rank_layouts": f"{_HOME}.family",
     },
 )
