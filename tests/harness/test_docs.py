@@ -204,7 +204,9 @@ def test_site_is_built_whole_and_only_into_its_own_folder(tmp_path: Path) -> Non
     assert {"index.html", "style.css", "en/quickstart.html", "zh/quickstart.html"} <= set(written)
     text = (out / "en/quickstart.html").read_text()
     assert 'href="../en/architecture.html"' in text
-    assert "sync: en=" not in (out / "zh/quickstart.html").read_text()
+    translated = (out / "zh/quickstart.html").read_text()
+    assert "sync: en=" not in translated
+    assert 'href="../en/cli_reference.html"' in translated and "参考" in translated and "Reference" not in translated
     assert build(ROOT, out) == written
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "file").write_text("keep")

@@ -31,13 +31,13 @@ LANGUAGES = {"en": "English", "zh": "中文"}
 
 @dataclass(frozen=True)
 class SitePage:
-    """A page: its source below `docs/`, the file it becomes, its language, title and section."""
+    """A page: its source below `docs/`, the file it becomes, its language and title, and its section's title by language."""
 
     source: str
     href: str
     language: str
     title: str
-    section: str
+    section: Mapping[str, str]
 
 
 def load_pages(root: Path) -> list[SitePage]:
@@ -71,7 +71,7 @@ def _page(root: Path, path: str, section: Mapping[str, Any]) -> SitePage:
     language = path.split("/")[0] if path.split("/")[0] in LANGUAGES else "en"
     headings = Page((root / "docs" / path).read_text(encoding="utf-8")).headings
     title = re.sub(r"[`*]", "", headings[0].text) if headings else path
-    return SitePage(path, f"{path.removesuffix('.md')}.html", language, title, section[language])
+    return SitePage(path, f"{path.removesuffix('.md')}.html", language, title, {key: section[key] for key in LANGUAGES})
 
 
 def unlisted(root: Path, pages: Sequence[SitePage]) -> Iterator[Finding]:
@@ -135,7 +135,7 @@ def _navigation(page: SitePage, pages: Sequence[SitePage]) -> dict[str, Any]:
         if other.language not in (page.language, "en") or is_translated:
             continue
         entry = {"href": other.href, "title": other.title, "is_here": other is page}
-        sections.setdefault(other.section, []).append(entry)
+        sections.setdefault(other.section[page.language], []).append(entry)
     twin = next((p for p in pages if _key(p) == _key(page) and p.language != page.language), None)
     return {
         "language": page.language,
