@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Wall time of the demo's GRPO steps for staleness bounds 0 (synchronous), 1 and 2, interleaved.
 
-    python benchmarks/async_vs_sync.py [--repeats 3] [--steps 30]
+    python -m benchmarks.async_vs_sync [--repeats 3] [--steps 30]
 
 Same work in every leg: same model, problems, samples a step and updates. Also prints which share of the steps' time the
 trainer waited for rollouts, and in which share generation and the trainer's work overlapped.

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The demo on several seeds, and its control: accuracy before and after, wall time, tokens/s.
 
-    python benchmarks/demo_seeds.py [--seeds 0 1 2 3 4] [--control-seed 0]
+    python -m benchmarks.demo_seeds [--seeds 0 1 2 3 4] [--control-seed 0]
 
 Each run is what `make demo` does after installation, warm start included. The control trains seed `--control-seed` on
 rewards that say nothing about the answer. Prints one JSON line a run.

@@ -7,6 +7,7 @@ Run alone on the machine: `OMP_NUM_THREADS=1 python benchmarks/executor.py [epis
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import gc
 import json
@@ -139,7 +140,9 @@ def measure(name: str, latency_s: Callable[[], float], concurrency: int, episode
 
 
 def main() -> None:
-    episodes = int(sys.argv[1]) if len(sys.argv) > 1 else 32_000
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("episodes", type=int, nargs="?", default=32_000, help="of each row (default: %(default)s)")
+    episodes = parser.parse_args().episodes
     torch.set_num_threads(1)
     np.random.seed(0)
     with frozen_heap():  # as in the step loop of the trainers

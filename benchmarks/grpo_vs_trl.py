@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Seconds of a GRPO step (16 prompts x 8 samples, 2 optimizer steps) of areal and of TRL's GRPOTrainer, interleaved.
 
-    python benchmarks/grpo_vs_trl.py --trl-python PATH [--repeats 3] [--steps 20]
+    python -m benchmarks.grpo_vs_trl --trl-python PATH [--repeats 3] [--steps 20]
 
 Same model (the demo's warm start, made if it is missing), problems, sampling, loss and optimizer. One thread a process:
 TRL generates and trains in one process (a second thread gains it nothing at this size), areal in two. The first 3 steps
