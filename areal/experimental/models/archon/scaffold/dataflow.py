@@ -35,13 +35,15 @@ class LinearCall:
 
 def rows(x: Tensor) -> Tensor:
     """`[rows, width]`."""
-    return x.detach().reshape(-1, x.shape[-1])
+    return x.detach().reshape(x.shape[:-1].numel(), x.shape[-1])
 
 
 def mismatch(got: Tensor, expected: Tensor) -> float:
     """Largest difference relative to the largest expected value; infinite for other sizes."""
     if got.numel() != expected.numel():
         return float("inf")
+    if not got.numel():
+        return 0.0
     got, expected = got.detach().double().flatten(), expected.detach().double().flatten()
     error = float((got - expected).abs().max() / expected.abs().max().clamp(min=1e-30))
     return error if error == error else float("inf")
