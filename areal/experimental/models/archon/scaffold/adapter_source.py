@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import fields
 
 from areal.experimental.models.archon.scaffold.rule_sizes import Size, sizes_of
-from areal.experimental.models.archon.weights import ops, rules
+from areal.experimental.models.archon.weights import rules
 from areal.experimental.models.archon.weights.ops import Chain, GroupedSplit, Join, Op, Split
 from areal.experimental.models.archon.weights.rules import Rule
 
@@ -29,11 +29,11 @@ _MOE: tuple[str, ...] = ("deepseek_moe_rules", "moe_rules")
 
 def rule_lines(found: Sequence[Rule], archon: str) -> tuple[list[str], list[str]]:
     """Lines of the tuple of rules, and the imports they need."""
-    left = [_comparable(rule) for rule in found]
+    left = list(found)
     lines: list[str] = []
     helpers: set[str] = set()
     for name, helper in _helpers():
-        offered = {_comparable(rule) for rule in helper()}
+        offered = set(helper())
         if name == "deepseek_moe_rules" and not any("expert_bias" in rule.ours[0] for rule in left):
             continue
         covered = [rule for rule in left if rule in offered]
@@ -66,10 +66,6 @@ def rule_lines(found: Sequence[Rule], archon: str) -> tuple[list[str], list[str]
 def _helpers() -> Iterator[tuple[str, Callable[[], tuple[Rule, ...]]]]:
     for name in (*_WHOLE, *_PARTS, *_MOE):
         yield name, vars(rules)[name]
-
-
-def _comparable(rule: Rule) -> Rule:
-    return rule
 
 
 def _single(rule: Rule) -> str:
@@ -107,6 +103,3 @@ def _op_names(op: Op) -> Iterator[str]:
     if isinstance(op, Chain):
         for part in op.ops:
             yield from _op_names(part)
-
-
-__all__ = ["ops", "rule_lines"]

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedConfig
 
-from areal.experimental.models.archon.model_args import AttentionArgs, NormArgs, QKNormArgs, RopeArgs
+from areal.experimental.models.archon.model_args import AttentionArgs, QKNormArgs, RopeArgs
 from areal.experimental.models.archon.scaffold.dataflow import (
     LinearCall,
     is_multiple,
@@ -290,6 +290,3 @@ def _fit_output(mixer: MixerTrace, reading: _Projections, out: LinearCall) -> tu
 
 def _clean(value: float) -> float:
     return 1.0 if abs(value - 1.0) < 1e-5 else value
-
-
-__all__ = ["FittedAttention", "MixerTrace", "NormArgs", "fit_attention", "heads_last"]

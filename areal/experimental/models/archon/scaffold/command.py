@@ -22,7 +22,6 @@ from areal.experimental.models.archon.scaffold.acceptance import accept, check, 
 from areal.experimental.models.archon.scaffold.findings import Ambiguous, Refused, Unexplained
 from areal.experimental.models.archon.scaffold.install import (
     Target,
-    format_sources,
     install,
     run_tests,
     stage,
@@ -170,6 +169,3 @@ def _not_supported(report: Report, message: str, evidence: dict[str, Any] | None
 
 def _say(text: str) -> None:
     logger.info(text)
-
-
-__all__ = ["format_sources", "scaffold"]

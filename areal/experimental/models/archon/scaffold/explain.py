@@ -11,7 +11,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, get_args, get_type_hints
+from typing import Any
 
 from areal.experimental.models.archon.scaffold.findings import Unexplained
 from areal.experimental.models.archon.scaffold.terms import Terms, _agree, find_number, find_predicate
@@ -44,7 +44,6 @@ class Choice:
 
 
 Node = Leaf | Struct | Choice
-NONE = Leaf("None")
 
 
 def explain(where: str, terms: Terms, index: Sequence[int], values: Sequence[Any], depth: int = 0) -> Node:
@@ -157,17 +156,3 @@ def _unexplained(where: str, terms: Terms, index: Sequence[int], values: Sequenc
     return Unexplained(
         where, f"no expression over the config's fields gives its observed values ({', '.join(list(shown)[:4])})"
     )
-
-
-__all__ = [
-    "NONE",
-    "Choice",
-    "Leaf",
-    "Node",
-    "Struct",
-    "constant",
-    "explain",
-    "get_args",
-    "get_type_hints",
-    "is_default",
-]

@@ -30,8 +30,6 @@ from areal.experimental.models.archon.scaffold.hf_model import Call
 from areal.experimental.models.archon.scaffold.norms import fit_norm
 
 ACTIVATIONS: tuple[Activation, ...] = ("silu", "gelu", "gelu_tanh", "relu", "relu2")
-AMBIGUITY = 1e-3
-"""Two options are told apart when the worse one is off by more than this."""
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,9 @@
 # Copyright 2026 The areal authors
 # SPDX-License-Identifier: Apache-2.0
-"""What the scaffolder can fail on: one exception that carries the evidence, and the kinds of outcome.
+"""What the scaffolder can fail on: exceptions that carry the evidence, one for each outcome.
 
-Raised wherever a measurement has no explanation in the option vocabulary; caught only by `pipeline` and `sensitivity`.
+Raised wherever a measurement has no explanation in the option vocabulary. Caught where another reading is tried, where a
+study writes down why a value failed, and at last by `command`, which reports it.
 """
 
 from __future__ import annotations

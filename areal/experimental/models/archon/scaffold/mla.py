@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from areal.experimental.models.archon.model_args import MLAArgs, NormArgs, RopeArgs
@@ -148,6 +147,3 @@ def _weights(mixer: MixerTrace, parts: _Parts) -> tuple[NormArgs, dict[str, Tens
         if product.bias is not None:
             weights[f"{name}.bias"] = product.bias
     return norms["kv_a_norm"].args, weights
-
-
-__all__ = ["FittedMLA", "fit_mla", "is_latent", "torch"]

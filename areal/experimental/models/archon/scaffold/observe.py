@@ -40,12 +40,10 @@ NUM_ROUTED_TOKENS = 500
 
 @dataclass(frozen=True)
 class Observation:
-    """A model in our vocabulary. `tensors` are by our names; `unknown_tables`: ropes that `rope_tables` does not derive."""
+    """A model in our vocabulary: arguments, and the tensors by our names."""
 
     args: DecoderArgs
     tensors: Mapping[str, Tensor]
-    embedding_name: str
-    layers_name: str
 
 
 class Observer:
@@ -64,7 +62,7 @@ class Observer:
 
     def observe(self) -> Observation:
         """Everything; `Refused` or `Unexplained` at the first part that is not ours."""
-        name, calls = self._layer_calls()
+        calls = self._layer_calls()
         embedding = self._embedding(rows(calls[0].x))
         layers = tuple(self._layer(i, call) for i, call in enumerate(calls))
         final_norm, head, is_tied = self._head(rows(calls[-1].y))
@@ -79,10 +77,10 @@ class Observer:
             head=head,
             tie_embeddings=is_tied,
         )
-        return Observation(args, self.tensors, self._embedding_call().name, name)
+        return Observation(args, self.tensors)
 
-    def _layer_calls(self) -> tuple[str, list[Call]]:
-        """The path of the list of blocks and one call of each, in order."""
+    def _layer_calls(self) -> list[Call]:
+        """One call of each block, in order."""
         depth = self.config.num_hidden_layers
         for name, module in self.trace.model.named_modules():
             if not isinstance(module, nn.ModuleList) or len(module) != depth:
@@ -92,7 +90,7 @@ class Observer:
                 continue
             if any(len(found) > 1 for found in calls):
                 raise Refused(f"its blocks ({name}) run {len(calls[0])} times in one pass; Archon's run once")
-            return name, [found[0] for found in calls]
+            return [found[0] for found in calls]
         raise Refused("it has no list of num_hidden_layers blocks that run in one pass")
 
     def _embedding_call(self) -> Call:

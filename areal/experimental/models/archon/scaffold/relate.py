@@ -336,6 +336,3 @@ def codes_that_need_values(node: Node, admits_none: bool = False) -> Iterable[st
 def _is_usual_default(node: Struct, name: str, child: Node) -> bool:
     declared = next(f for f in dataclasses.fields(node.cls) if f.name == name)
     return isinstance(child, Leaf) and child.code == repr(declared.default)
-
-
-__all__ = ["Family", "RopeDescription", "Unexplained", "codes", "relate", "used_fields"]

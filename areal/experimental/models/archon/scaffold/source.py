@@ -18,7 +18,7 @@ from areal.experimental.models.archon import model_args
 from areal.experimental.models.archon.model_args import AttentionArgs, NormArgs, RopeArgs
 from areal.experimental.models.archon.scaffold.adapter_source import rule_lines
 from areal.experimental.models.archon.scaffold.explain import Choice, Leaf, Node, Struct, is_default
-from areal.experimental.models.archon.scaffold.relate import HEADS, Family, RopeDescription, codes
+from areal.experimental.models.archon.scaffold.relate import HEADS, Family, RopeDescription
 
 ARCHON = "areal.experimental.models.archon"
 LICENCE = "# Copyright 2026 The areal authors\n# SPDX-License-Identifier: Apache-2.0"
@@ -285,6 +285,3 @@ def _classes_of(node: Node) -> Iterable[type]:
 
 def _quoted(text: str) -> str:
     return f'"{text}"'
-
-
-__all__ = ["FamilySource", "Names", "codes", "emit"]

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Candidate expressions over a config: Python source together with its value at every observed point.
 
-A point is a config, or a layer of a config. The source is what `render` writes, so what was fitted is what will run.
+A point is a config, or a layer of a config. The source is what `source` writes, so what was fitted is what will run.
 """
 
 from __future__ import annotations

@@ -11,21 +11,18 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import Any
 
 import torch
 
 from areal.experimental.models.archon.model_args import (
     AttentionArgs,
     DecoderArgs,
-    ExpertArgs,
     FeedForwardArgs,
     LayerArgs,
     MLAArgs,
     MoEArgs,
     NormArgs,
     QKNormArgs,
-    RouterArgs,
 )
 from areal.experimental.models.archon.scaffold.dataflow import mismatch
 from areal.experimental.models.archon.scaffold.feed_forward import ACTIVATIONS
@@ -161,6 +158,3 @@ def _of_moe(moe: MoEArgs) -> Iterator[tuple[str, MoEArgs]]:
             yield "router normalisation", replace(moe, router=replace(router, normalize=not router.normalize))
     if router.num_groups > router.num_limited_groups:
         yield "no groups", replace(moe, router=replace(router, num_groups=1, num_limited_groups=1))
-
-
-__all__ = ["ExpertArgs", "RouterArgs", "Any", "alternatives", "ambiguities"]
