@@ -73,9 +73,9 @@ class PromptContext:
                 for kept, part in zip(by_prompt, torch.stack(side).split(self._lengths, dim=1), strict=True):
                     kept.append(part)
         if self._cache.recurrent is not None:
-            histories, states = torch.stack(self._histories, dim=1), torch.stack(self._states, dim=1)
-            for kept, history, state in zip(by_prompt, histories, states, strict=True):
-                kept += [history, state]
+            for data in (self._histories, self._states):  # convolutions alone have no states
+                for kept, part in zip(by_prompt, torch.stack(data, dim=1) if data else ()):
+                    kept.append(part)
         return [tuple(kept) for kept in by_prompt]
 
 

@@ -17,7 +17,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from areal.experimental.models.archon.model_args import AttentionArgs, DecoderArgs, DeltaNetArgs, MLAArgs
+from areal.experimental.models.archon.model_args import AttentionArgs, DecoderArgs, DeltaNetArgs, MLAArgs, ShortConvArgs
+from areal.utils.errors import ConfigError
 
 _TOKEN_BUCKET = 16
 """Slots grow by whole buckets. Reading short slots with gaps between them breaks the prefetcher's streams: at 64 rows of 80
@@ -72,28 +73,39 @@ class TokenSlots:
 
 
 class StateSlots:
-    """Of recurrent layers: last inputs of the convolution `[L, slots, S - 1, C]` and fp32 states `[L, slots, H, D, W]`."""
+    """Of recurrent layers: last inputs of the convolution `[L, slots, S - 1, C]` and fp32 states `[L, slots, H, D, W]`.
 
-    def __init__(self, num_layers: int, args: DeltaNetArgs, dtype: torch.dtype, device: torch.device) -> None:
-        keys, values = args.num_key_heads * args.key_head_dim, args.num_value_heads * args.value_head_dim
-        history = (args.conv_kernel - 1, 2 * keys + values)
-        state = (args.num_value_heads, args.key_head_dim, args.value_head_dim)
+    Layers that only convolve have no states.
+    """
+
+    def __init__(
+        self, num_layers: int, args: DeltaNetArgs | ShortConvArgs, dtype: torch.dtype, device: torch.device
+    ) -> None:
+        history = (args.conv_kernel - 1, args.conv_channels)
         self.histories = torch.zeros(num_layers, 0, *history, dtype=dtype, device=device)
-        self.states = torch.zeros(num_layers, 0, *state, dtype=torch.float32, device=device)
+        self.states: Tensor | None = None
+        if isinstance(args, DeltaNetArgs):
+            state = (args.num_value_heads, args.key_head_dim, args.value_head_dim)
+            self.states = torch.zeros(num_layers, 0, *state, dtype=torch.float32, device=device)
 
     def resize(self, slots: int, keep: bool) -> None:
         """Other memory, with what was there if `keep`."""
-        self.histories, self.states = (_with_slots(x, slots, keep) for x in (self.histories, self.states))
+        self.histories = _with_slots(self.histories, slots, keep)
+        if self.states is not None:
+            self.states = _with_slots(self.states, slots, keep)
 
-    def write_prefix(self, rows: slice, histories_LSC: Tensor, states_LHDW: Tensor) -> None:
+    def write_prefix(self, rows: slice, histories_LSC: Tensor, states_LHDW: Tensor | None = None) -> None:
         """Start the given rows behind one prompt."""
         self.histories[:, rows] = histories_LSC[:, None]
-        self.states[:, rows] = states_LHDW[:, None]
+        if self.states is not None:
+            assert states_LHDW is not None
+            self.states[:, rows] = states_LHDW[:, None]
 
     def move(self, sources: Sequence[int], targets: Sequence[int]) -> None:
         """Copy whole rows; no target is also a source."""
         for data in (self.histories, self.states):
-            data[:, targets] = data[:, sources]
+            if data is not None:
+                data[:, targets] = data[:, sources]
 
 
 class SlotCache:
@@ -108,7 +120,9 @@ class SlotCache:
             self.places.append((None if shape is None else self.groups.index(shape), counts[shape]))
             counts[shape] += 1
         self.tokens = [TokenSlots(counts[shape], shape, dtype, device) for shape in self.groups]
-        recurrent = [layer.mixer for layer in args.layers if isinstance(layer.mixer, DeltaNetArgs)]
+        recurrent = [layer.mixer for layer in args.layers if isinstance(layer.mixer, DeltaNetArgs | ShortConvArgs)]
+        if len(kinds := set(recurrent)) > 1:
+            raise ConfigError(f"expected layers without attention of one kind and size, got {sorted(map(str, kinds))}")
         self.recurrent = StateSlots(len(recurrent), recurrent[0], dtype, device) if recurrent else None
         self._device = device
         self.num_slots, self.length = 0, 0
@@ -135,7 +149,7 @@ class SlotCache:
         for index, group in enumerate(self.tokens):
             group.write_prefix(rows, kv[2 * index], kv[2 * index + 1])
         if self.recurrent is not None:
-            self.recurrent.write_prefix(rows, kv[-2], kv[-1])
+            self.recurrent.write_prefix(rows, *kv[2 * len(self.tokens) :])
 
     def move(self, sources: Sequence[int], targets: Sequence[int], tokens: int) -> None:
         """Copy whole rows of at most `tokens` tokens; no target is also a source."""
@@ -153,7 +167,7 @@ class SlotCache:
         self.columns = torch.arange(length, device=self._device)
 
 
-def token_shape(mixer: AttentionArgs | MLAArgs | DeltaNetArgs) -> TokenShape | None:
+def token_shape(mixer: AttentionArgs | MLAArgs | DeltaNetArgs | ShortConvArgs) -> TokenShape | None:
     """What a mixer keeps of each token; None for those that keep a state of all tokens instead."""
     if isinstance(mixer, AttentionArgs):
         return TokenShape(mixer.num_kv_heads, mixer.head_dim, mixer.value_head_dim)

@@ -177,6 +177,23 @@ class DeltaNetArgs:
     fused_projections: bool = False
     """Only for weight maps: whether HF stores [q,k,v,z] and [b,a] interleaved a key head (qwen3_next)."""
 
+    @property
+    def conv_channels(self) -> int:
+        """Channels of the convolution: those of q, k and v."""
+        return 2 * self.num_key_heads * self.key_head_dim + self.num_value_heads * self.value_head_dim
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShortConvArgs:
+    """A gated short convolution instead of attention (LFM2): out(c · conv(b · v)), b, c and v projections of the token.
+
+    bias: of the projections and of the convolution.
+    """
+
+    conv_channels: int
+    conv_kernel: int
+    bias: bool = False
+
 
 @dataclass(frozen=True, kw_only=True)
 class FeedForwardArgs(_Checked):
@@ -261,7 +278,7 @@ class LayerArgs:
     of the block; without an own `ffn_norm` they share the attention's.
     """
 
-    mixer: AttentionArgs | MLAArgs | DeltaNetArgs
+    mixer: AttentionArgs | MLAArgs | DeltaNetArgs | ShortConvArgs
     ffn: FeedForwardArgs | MoEArgs
     attention_norm: NormArgs | None = None
     attention_post_norm: NormArgs | None = None
@@ -323,5 +340,5 @@ class DecoderArgs:
     def scores(self) -> Iterator[ScoreArgs]:
         """The needs of all softmax attention layers."""
         for layer in self.layers:
-            if not isinstance(layer.mixer, DeltaNetArgs):
+            if isinstance(layer.mixer, AttentionArgs | MLAArgs):
                 yield layer.mixer.score

@@ -12,23 +12,26 @@ from areal.experimental.models.archon.contexts.protocol import TokenInfo
 from areal.experimental.models.archon.model_args import (
     AttentionArgs,
     DecoderArgs,
+    DeltaNetArgs,
     FeedForwardArgs,
     LayerArgs,
     MLAArgs,
     MoEArgs,
     NormArgs,
+    ShortConvArgs,
 )
 from areal.experimental.models.archon.modules.attention import Attention
 from areal.experimental.models.archon.modules.delta_net import GatedDeltaNet
 from areal.experimental.models.archon.modules.feed_forward import FeedForward
 from areal.experimental.models.archon.modules.mla import MLAttention
 from areal.experimental.models.archon.modules.norm import Norm
+from areal.experimental.models.archon.modules.short_conv import ShortConv
 from areal.experimental.models.archon.moe.moe import MoE
 from areal.experimental.models.archon.roles import Role
 
 
 class Block(nn.Module):
-    """Layer `layer` of a decoder. The mixer is `attention` or `linear_attn`, the feed-forward `feed_forward` or `moe`."""
+    """Layer `layer` of a decoder: a mixer, `attention`, `linear_attn` or `short_conv`, and `feed_forward` or `moe`."""
 
     def __init__(self, model: DecoderArgs, layer: int) -> None:
         super().__init__()
@@ -38,7 +41,9 @@ class Block(nn.Module):
         self.attention_post_norm = _norm(args.attention_post_norm, size)
         self.ffn_norm = _norm(args.ffn_norm, size)
         self.ffn_post_norm = _norm(args.ffn_post_norm, size)
-        self.attention, self.linear_attn = _mixer(model, args, layer)
+        self.attention = _attention(model, args, layer)
+        self.linear_attn = GatedDeltaNet(args.mixer, size, layer) if isinstance(args.mixer, DeltaNetArgs) else None
+        self.short_conv = ShortConv(args.mixer, size, layer) if isinstance(args.mixer, ShortConvArgs) else None
         is_dense = isinstance(args.ffn, FeedForwardArgs)
         self.feed_forward = FeedForward(args.ffn, size) if isinstance(args.ffn, FeedForwardArgs) else None
         self.moe = MoE(args.ffn, size) if isinstance(args.ffn, MoEArgs) else None
@@ -62,6 +67,8 @@ class Block(nn.Module):
     def _mix(self, x_NE: Tensor, info: TokenInfo) -> Tensor:
         if self.linear_attn is not None:
             return self.linear_attn(x_NE, info)
+        if self.short_conv is not None:
+            return self.short_conv(x_NE, info)
         assert self.attention is not None
         return self.attention(x_NE, info)
 
@@ -75,15 +82,15 @@ class Block(nn.Module):
         return branch if self.args.residual_scale == 1.0 else branch * self.args.residual_scale
 
 
-def _mixer(model: DecoderArgs, args: LayerArgs, layer: int) -> tuple[nn.Module | None, nn.Module | None]:
-    """`attention` and `linear_attn`; one of them is None."""
+def _attention(model: DecoderArgs, args: LayerArgs, layer: int) -> nn.Module | None:
+    """Softmax attention; None for other mixers."""
     if isinstance(args.mixer, AttentionArgs):
         style = model.ropes[args.mixer.rope].style if args.mixer.rope is not None else "half"
-        return Attention(args.mixer, model.hidden_size, layer, style), None
+        return Attention(args.mixer, model.hidden_size, layer, style)
     if isinstance(args.mixer, MLAArgs):
         style = model.ropes[args.mixer.rope].style
-        return MLAttention(args.mixer, model.hidden_size, layer, style), None
-    return None, GatedDeltaNet(args.mixer, model.hidden_size, layer)
+        return MLAttention(args.mixer, model.hidden_size, layer, style)
+    return None
 
 
 def _norm(args: NormArgs | None, size: int) -> Norm | None:

@@ -37,12 +37,11 @@ class GatedDeltaNet(nn.Module):
         self.args, self.layer = args, layer
         self.key_width = args.num_key_heads * args.key_head_dim
         self.value_width = args.num_value_heads * args.value_head_dim
-        channels = 2 * self.key_width + self.value_width
-        self.in_proj_qkv = nn.Linear(hidden_size, channels, bias=False)
+        self.in_proj_qkv = nn.Linear(hidden_size, args.conv_channels, bias=False)
         self.in_proj_z = nn.Linear(hidden_size, self.value_width, bias=False)
         self.in_proj_b = nn.Linear(hidden_size, args.num_value_heads, bias=False)
         self.in_proj_a = nn.Linear(hidden_size, args.num_value_heads, bias=False)
-        self.conv1d = ConvWeight(channels, args.conv_kernel)
+        self.conv1d = ConvWeight(args.conv_channels, args.conv_kernel)
         self.A_log = nn.Parameter(torch.empty(args.num_value_heads))
         self.dt_bias = nn.Parameter(torch.empty(args.num_value_heads))
         self.norm = Norm(args.norm, args.value_head_dim)

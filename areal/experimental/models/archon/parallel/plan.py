@@ -83,7 +83,8 @@ def is_cut(module: nn.Module) -> bool:
 
 def mixer_of(block: nn.Module) -> nn.Module:
     """The module of a block in which tokens meet."""
-    mixer = block._modules.get("attention") or block._modules.get("linear_attn")
+    names = ("attention", "linear_attn", "short_conv")
+    mixer = next((block._modules[name] for name in names if block._modules.get(name) is not None), None)
     assert mixer is not None, "a block has a mixer"
     return mixer
 

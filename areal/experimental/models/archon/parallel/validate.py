@@ -15,8 +15,8 @@ from areal.experimental.models.archon.model_args import (
     DeltaNetArgs,
     FeedForwardArgs,
     LayerArgs,
-    MLAArgs,
     MoEArgs,
+    ShortConvArgs,
 )
 from areal.experimental.models.archon.parallel.dims import ArchonParallelDims
 from areal.utils.errors import ConfigError
@@ -45,8 +45,9 @@ def _constraints(layer: LayerArgs, dims: ArchonParallelDims) -> Iterator[tuple[s
     if isinstance(mixer, DeltaNetArgs):
         # Not cut by tp: q, k and v lie in one projection.
         yield "value heads of the gated DeltaNet", mixer.num_value_heads, "cp", dims.cp
-        width = 2 * mixer.num_key_heads * mixer.key_head_dim + mixer.num_value_heads * mixer.value_head_dim
-        yield "convolution channels of the gated DeltaNet", width, "cp", dims.cp
+        yield "convolution channels of the gated DeltaNet", mixer.conv_channels, "cp", dims.cp
+    elif isinstance(mixer, ShortConvArgs):
+        yield "channels of the short convolution", mixer.conv_channels, "tp*cp", dims.tp * dims.cp
     else:
         yield "attention heads", mixer.num_heads, "tp*cp", dims.tp * dims.cp
     if isinstance(mixer, AttentionArgs):
@@ -61,7 +62,7 @@ def _constraints(layer: LayerArgs, dims: ArchonParallelDims) -> Iterator[tuple[s
 
 
 def _check_key_heads(index: int, layer: LayerArgs, dims: ArchonParallelDims) -> None:
-    if isinstance(layer.mixer, MLAArgs | DeltaNetArgs):
+    if not isinstance(layer.mixer, AttentionArgs):
         return
     local = layer.mixer.num_kv_heads // dims.tp
     if local % dims.cp and dims.cp % local:

@@ -20,6 +20,7 @@ from areal.experimental.models.archon.model_args import (
     MLAArgs,
     MoEArgs,
     NormArgs,
+    ShortConvArgs,
 )
 from areal.experimental.models.archon.parallel.dims import ArchonParallelDims
 
@@ -44,6 +45,10 @@ def layer_activations(args: DecoderArgs, layer: int, num_tokens: int, dims: Arch
     return LayerActivations(kept=kept, block_input=block_input)
 
 
+_SHORT_CONV_KEPT = 6
+"""Of the channels of a short convolution: b, c, v, b · v, what is convolved, and the gated output."""
+
+
 def _norms(block: LayerArgs, rows: int, width: int) -> int:
     """A norm keeps its input; of a weighted one with an offset or in fp32 also the normalised rows."""
     norms = (block.attention_norm, block.attention_post_norm, block.ffn_norm, block.ffn_post_norm)
@@ -64,6 +69,8 @@ def _mixer(block: LayerArgs, rows: int, width: int, tp: int) -> int:
         head = mixer.nope_head_dim + mixer.rope_head_dim
         heads = mixer.num_heads * (2 * head + 2 * mixer.value_head_dim)
         return rows * (width + latents) + rows * heads // tp
+    if isinstance(mixer, ShortConvArgs):
+        return rows * width + rows * _SHORT_CONV_KEPT * mixer.conv_channels // tp
     assert isinstance(mixer, DeltaNetArgs)
     return rows * (width + _delta_net(mixer))
 

@@ -20,6 +20,7 @@ from areal.experimental.models.archon.model_args import (
     LayerArgs,
     MLAArgs,
     MoEArgs,
+    ShortConvArgs,
 )
 from areal.experimental.models.archon.parallel.dims import ArchonParallelDims
 from areal.experimental.models.archon.planning.parameters import RankParameters
@@ -195,12 +196,15 @@ def _context(
         yield _make("cp", "all_gather", "scores of tokens", 1, scores, step)
 
 
-def _exchanged_widths(mixer: AttentionArgs | MLAArgs | DeltaNetArgs, dims: ArchonParallelDims) -> list[int]:
+def _exchanged_widths(
+    mixer: AttentionArgs | MLAArgs | DeltaNetArgs | ShortConvArgs, dims: ArchonParallelDims
+) -> list[int]:
     """Channels of each exchange: what goes to heads together, and what comes back."""
     if isinstance(mixer, DeltaNetArgs):
         values, heads = mixer.num_value_heads * mixer.value_head_dim, mixer.num_value_heads
-        channels = 2 * mixer.num_key_heads * mixer.key_head_dim + values
-        return [channels, channels, 2 * heads * mixer.key_head_dim + values, heads, heads, values]
+        return [mixer.conv_channels, mixer.conv_channels, 2 * heads * mixer.key_head_dim + values, heads, heads, values]
+    if isinstance(mixer, ShortConvArgs):
+        return [mixer.conv_channels // dims.tp] * 2
     if isinstance(mixer, MLAArgs):
         width = mixer.nope_head_dim + mixer.rope_head_dim
         heads = mixer.num_heads // dims.tp

@@ -22,6 +22,7 @@ from areal.experimental.models.archon.model_args import (
     RopeArgs,
     RouterArgs,
     ScoreArgs,
+    ShortConvArgs,
 )
 from areal.experimental.models.archon.model_spec import get_model_spec, get_supported_model_types
 from areal.experimental.models.archon.proof.tiny import tiny_configs
@@ -47,7 +48,7 @@ def _args(model_type: str) -> list[DecoderArgs]:
 
 
 def _mixer(args: DecoderArgs) -> str:
-    names = {AttentionArgs: "GQA", MLAArgs: "MLA", DeltaNetArgs: "DeltaNet"}
+    names = {AttentionArgs: "GQA", MLAArgs: "MLA", DeltaNetArgs: "DeltaNet", ShortConvArgs: "short conv"}
     return _join(names[type(layer.mixer)] for layer in args.layers)
 
 
@@ -86,7 +87,7 @@ def _biases(args: DecoderArgs) -> str:
     found: dict[str, bool] = {
         "qkv": any(mixer.qkv_bias for mixer in _attentions(args)),
         "latent": any(layer.mixer.bias for layer in args.layers if isinstance(layer.mixer, MLAArgs)),
-        "out": any(layer.mixer.out_bias for layer in args.layers if not isinstance(layer.mixer, DeltaNetArgs)),
+        "out": any(layer.mixer.out_bias for layer in args.layers if isinstance(layer.mixer, AttentionArgs | MLAArgs)),
         "ffn": any(ffn.in_bias or ffn.out_bias for ffn in _dense_ffns(args)),
         "experts": any(moe.experts.bias for moe in _moes(args)),
         "router": any(moe.router.bias for moe in _moes(args)),
@@ -112,7 +113,7 @@ def _rope_word(rope: RopeArgs) -> str:
 
 
 def _scores(args: DecoderArgs) -> str:
-    layers = [layer.mixer.score for layer in args.layers if not isinstance(layer.mixer, DeltaNetArgs)]
+    layers = list(args.scores())
     words: dict[str, Callable[[ScoreArgs], bool]] = {
         "window": lambda score: score.window is not None,
         "chunks": lambda score: score.chunk is not None,
