@@ -30,7 +30,7 @@ def assert_steps_are_those_of_one_process(args: DecoderArgs, layouts: Sequence[d
 def _step_of_one_process(args: DecoderArgs, sizes: dict[str, int]) -> cases.Step:
     if "pp" in sizes:
         micro_batches = [cases.make_batch(seed, cases.micro_batch_lengths(seed)) for seed in range(NUM_MICRO_BATCHES)]
-        return cases.reference_step(_args_of_stages(args), micro_batches)
+        return cases.reference_step(args, micro_batches)
     num_replicas = 2 // (sizes.get("tp", 1) * sizes.get("cp", 1))
     return cases.reference_step(args, [cases.make_batch(seed) for seed in range(num_replicas)])
 
@@ -39,15 +39,11 @@ def _steps_of_rank(
     rank: int, world_size: int, args: DecoderArgs, layouts: Sequence[dict[str, int]]
 ) -> list[cases.Step]:
     return [
-        cases.pipeline_step(rank, world_size, _args_of_stages(args), sizes, "1F1B", NUM_MICRO_BATCHES)
+        cases.pipeline_step(rank, world_size, args, sizes, "1F1B", NUM_MICRO_BATCHES)
         if "pp" in sizes
         else cases.parallel_step(rank, world_size, args, sizes)
         for sizes in layouts
     ]
-
-
-def _args_of_stages(args: DecoderArgs) -> DecoderArgs:
-    return replace(args, tie_embeddings=False)
 
 
 def _assert_same(got: cases.Step, wanted: cases.Step, where: str) -> None:
