@@ -26,7 +26,7 @@ from areal.experimental.models.archon.scaffold.alternatives import MAX_ALTERNATI
 from areal.experimental.models.archon.scaffold.findings import Refused, Unexplained
 from areal.experimental.models.archon.scaffold.hf_model import build, logits_of, random_tokens, trace
 from areal.experimental.models.archon.scaffold.observe import Observation, Observer
-from areal.experimental.models.archon.scaffold.tiny_config import BUILD_ERRORS, canonical, changed
+from areal.experimental.models.archon.scaffold.tiny_config import BUILD_ERRORS, canonical, changed, undeclared_fields
 from areal.experimental.models.archon.scaffold.verify import forward_error, gradient_error, ours_of
 
 LOGITS_LIMIT = 2e-5
@@ -91,7 +91,29 @@ class Study:
 
     def begin(self) -> None:
         """Observe the base."""
+        self.base = self._without_bound_fields()
         self.samples.append(self.sample(self.base, {}))
+
+    def _without_bound_fields(self) -> PreTrainedConfig:
+        """The base less the sizes that its class does not declare and its model takes at their derived value only.
+
+        The rotary table of stablelm looks for `head_dim`, its projections do not. Set in every sample, such a size would hold
+        the ones that it follows from, and options would look like constants in the configs without it, which is all of them.
+        """
+        base = self.base
+        for name in sorted(undeclared_fields(type(base)) & fields_of(base).keys()):
+            without = copy.deepcopy(base)
+            delattr(without, name)
+            try:
+                trace(build(without, self.seed), random_tokens(without, self.seed))
+            except BUILD_ERRORS:
+                continue
+            try:
+                wide = changed(base, **{name: 2 * fields_of(base)[name]})
+                trace(build(wide, self.seed), random_tokens(wide, self.seed))
+            except BUILD_ERRORS:
+                base = without
+        return base
 
     def run(self) -> None:
         """After `begin`: observe every field around the base, then every field around every switch."""

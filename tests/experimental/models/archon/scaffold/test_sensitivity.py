@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What changes nothing alone is tried at more values, and rules of choosing experts are seen on the tiny config."""
 
+import pytest
+
 from areal.experimental.models.archon.scaffold.hf_model import build, random_tokens, trace
 from areal.experimental.models.archon.scaffold.pipeline import config_class_of
 from areal.experimental.models.archon.scaffold.rope_study import study_ropes
@@ -48,3 +50,11 @@ def test_switch_that_is_none_is_tried_at_the_words_that_the_source_compares_it_w
     assert not study.samples[0].observation.args.ropes and study.samples[1].observation.args.ropes
     study_ropes(study)
     assert {s.changes.get("position_embedding_type") for s in study.samples[2:]} == {"rope"}
+
+
+@pytest.mark.parametrize(("model_type", "is_kept"), [("stablelm", False), ("qwen3_moe", True)])
+def test_undeclared_size_is_studied_only_where_the_model_takes_others(model_type, is_kept):
+    study = study_of(model_type)
+    assert "head_dim" in study.base.to_dict()
+    study.begin()
+    assert ("head_dim" in study.base.to_dict()) is is_kept
