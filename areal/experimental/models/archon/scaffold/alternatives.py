@@ -16,7 +16,7 @@ from typing import Any, Literal, get_args, get_origin
 from transformers import PreTrainedConfig
 from transformers.activations import ACT2FN
 
-from areal.experimental.models.archon.scaffold.tiny_config import _SIZES, MAX_SMALL, constructor_fields, field_types
+from areal.experimental.models.archon.scaffold.tiny_config import MAX_SMALL, constructor_fields, field_types, usual_size
 
 _ACTIVATIONS = ("silu", "gelu", "relu", "gelu_pytorch_tanh", "relu2")
 MAX_ALTERNATIVES = 2
@@ -65,7 +65,7 @@ def _instead_of_none(config: PreTrainedConfig, model_class: type, name: str, typ
     if bool in types:
         return [True, False]
     if int in types and (float not in types or re.search(r"size|window|dim|num_|rank|chunk", name)):
-        return [next((size for pattern, size in _SIZES if re.fullmatch(pattern, name)), 3), 5]
+        return [usual_size(name) or 3, 5]
     if float in types:
         return [0.7, 2.5]
     return _strings(config, model_class, name, "") if str in types else []

@@ -26,6 +26,7 @@ from areal.experimental.models.archon.scaffold.dataflow import (
     ratio,
     rows,
     same,
+    snapped_to_one,
 )
 from areal.experimental.models.archon.scaffold.findings import Unexplained
 from areal.experimental.models.archon.scaffold.hf_model import Attend, Call
@@ -146,7 +147,7 @@ def _fit_reading(mixer: MixerTrace, reading: _Projections, out: LinearCall) -> F
         weights |= norm_weights
     gate, gate_activation, value_scale, out_norm = _fit_output(mixer, reading, out)
     if clip is None:  # scaled values are a scaled output
-        value_scale = _clean(value_scale * ratio(heads_last(attend.v, num_kv_heads).flatten(-2), v))
+        value_scale = snapped_to_one(value_scale * ratio(heads_last(attend.v, num_kv_heads).flatten(-2), v))
     if out_norm is not None:
         weights |= {f"out_norm.{name}": t for name, t in out_norm.weights.items()}
     args = AttentionArgs(
@@ -286,7 +287,3 @@ def _fit_output(mixer: MixerTrace, reading: _Projections, out: LinearCall) -> tu
     raise Unexplained(
         mixer.where, "the output projection reads something else than the (gated) attention output", errors
     )
-
-
-def _clean(value: float) -> float:
-    return 1.0 if abs(value - 1.0) < 1e-5 else value

@@ -60,6 +60,11 @@ def ratio(y: Tensor, x: Tensor) -> float:
     return float((x @ y) / (x @ x).clamp(min=1e-300))
 
 
+def snapped_to_one(factor: float) -> float:
+    """A measured factor, 1.0 where it differs from it by rounding only."""
+    return 1.0 if abs(factor - 1.0) < 1e-5 else factor
+
+
 def is_multiple(y: Tensor, x: Tensor, tolerance: float = TOLERANCE) -> bool:
     """Whether y = c·x."""
     return y.numel() == x.numel() and same(x.double() * ratio(y, x), y, tolerance)

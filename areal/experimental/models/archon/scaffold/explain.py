@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from areal.experimental.models.archon.scaffold.findings import Unexplained
-from areal.experimental.models.archon.scaffold.terms import Terms, _agree, find_number, find_predicate
+from areal.experimental.models.archon.scaffold.terms import Terms, agree, find_number, find_predicate
 
 MAX_DEPTH = 3
 
@@ -65,7 +65,7 @@ def explain(where: str, terms: Terms, index: Sequence[int], values: Sequence[Any
 
 
 def _explain_plain(where: str, terms: Terms, index: Sequence[int], values: Sequence[Any], depth: int) -> Node:
-    if _agree([values[0]] * len(values), values):
+    if agree([values[0]] * len(values), values):
         return Leaf(constant(values))
     if all(isinstance(v, bool) for v in values):
         if (predicate := find_predicate(terms, index, values)) is not None:
@@ -102,9 +102,9 @@ def _split_anyhow(where: str, terms: Terms, index: Sequence[int], values: Sequen
     """The simplest predicate whose two sides each have an expression."""
     if depth >= MAX_DEPTH:
         raise _unexplained(where, terms, index, values)
-    is_first = [_agree([values[0]], [v]) for v in values]
+    is_first = [agree([values[0]], [v]) for v in values]
     others = [v for v, first in zip(values, is_first) if not first]
-    if _agree([others[0]] * len(others), others):  # two constants
+    if agree([others[0]] * len(others), others):  # two constants
         return _split(where, terms, index, values, is_first, depth)
     for predicate, mask in sorted(zip(terms.predicates, terms.masks), key=lambda pair: pair[0].cost):
         is_first = [bool(mask >> n & 1) for n in index]
@@ -123,7 +123,7 @@ def _split_anyhow(where: str, terms: Terms, index: Sequence[int], values: Sequen
 
 
 def _simple(index: Sequence[int], values: Sequence[Any], terms: Terms) -> str | None:
-    if _agree([values[0]] * len(values), values):
+    if agree([values[0]] * len(values), values):
         return constant(values)
     if all(isinstance(v, str) for v in values):
         found = (t.code for t in terms.strings() if [t.values[n] for n in index] == list(values))
@@ -136,7 +136,7 @@ def constant(values: Sequence[Any]) -> str:
     value = values[0]
     if isinstance(value, float):
         for digits in range(1, 8):
-            if _agree([float(f"{value:.{digits}g}")] * len(values), values):
+            if agree([float(f"{value:.{digits}g}")] * len(values), values):
                 return repr(float(f"{value:.{digits}g}"))
     return repr(value) if not isinstance(value, str) else f'"{value}"'
 

@@ -20,6 +20,7 @@ from areal.experimental.models.archon.scaffold.dataflow import (
     ratio,
     rows,
     same,
+    snapped_to_one,
 )
 from areal.experimental.models.archon.scaffold.findings import Unexplained
 from areal.experimental.models.archon.scaffold.hf_model import Call, Trace
@@ -83,7 +84,7 @@ class LayoutSolver:
             "ffn_norm": None if shares_norm else ffn_norm,
             "ffn_post_norm": ffn_post,
         }
-        return Layout(norms, parallel, 1.0 if abs(scale - 1.0) < 1e-5 else scale)
+        return Layout(norms, parallel, snapped_to_one(scale))
 
     def _norm_before(self, value: Tensor) -> tuple[Call | None, Tensor]:
         """The norm whose output this is, and what it reads."""

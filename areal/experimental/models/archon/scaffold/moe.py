@@ -18,7 +18,7 @@ from transformers import PreTrainedConfig
 
 from areal.experimental.models.archon.model_args import MoEArgs, RouterArgs, SharedExpertArgs
 from areal.experimental.models.archon.moe.router import TokenChoiceTopKRouter
-from areal.experimental.models.archon.scaffold.dataflow import TOLERANCE, mismatch, ratio, rows, same
+from areal.experimental.models.archon.scaffold.dataflow import TOLERANCE, mismatch, ratio, rows, same, snapped_to_one
 from areal.experimental.models.archon.scaffold.experts import FittedExperts, fit_experts
 from areal.experimental.models.archon.scaffold.feed_forward import fit_feed_forward
 from areal.experimental.models.archon.scaffold.findings import Unexplained
@@ -53,7 +53,7 @@ def fit_moe(
     args = MoEArgs(
         num_experts=experts.routing_TX.shape[1],
         top_k=experts.top_k,
-        router=replace(router, scale=_clean(router.scale * factor)),
+        router=replace(router, scale=snapped_to_one(router.scale * factor)),
         experts=experts.args,
         shared=shared,
         output_scale=output_scale,
@@ -86,7 +86,7 @@ def _fit_router(
                         tensors["router.gate.bias"] = bias
                     if selection is not None:
                         tensors["router.expert_bias"] = selection
-                    args = replace(args, normalize=normalize, scale=_clean(scale))
+                    args = replace(args, normalize=normalize, scale=snapped_to_one(scale))
                     return _with_all_groups(args, config, num_experts), tensors
     raise Unexplained(where, "no router reproduces the chosen experts and their weights", errors)
 
@@ -204,9 +204,5 @@ def _fit_shared(
             if gate is not None:
                 weights["shared_expert_gate.weight"] = gate.module.get_parameter("weight").detach()
             shared = SharedExpertArgs(feed_forward=fed.args, gate=gate is not None)
-            return shared, weights, of_routed / of_shared, _clean(of_shared)
+            return shared, weights, of_routed / of_shared, snapped_to_one(of_shared)
     raise Unexplained(where, "the output is neither the routed experts nor their sum with shared ones", errors)
-
-
-def _clean(value: float) -> float:
-    return 1.0 if abs(value - 1.0) < 1e-5 else value

@@ -23,7 +23,15 @@ from areal.experimental.models.archon.model_args import (
     RopeArgs,
 )
 from areal.experimental.models.archon.scaffold.attention import FittedAttention, MixerTrace, fit_attention
-from areal.experimental.models.archon.scaffold.dataflow import is_multiple, is_norm_like, mismatch, ratio, rows, same
+from areal.experimental.models.archon.scaffold.dataflow import (
+    is_multiple,
+    is_norm_like,
+    mismatch,
+    ratio,
+    rows,
+    same,
+    snapped_to_one,
+)
 from areal.experimental.models.archon.scaffold.delta_net import FittedDeltaNet, fit_delta_net, is_delta_net
 from areal.experimental.models.archon.scaffold.feed_forward import FittedFeedForward, fit_feed_forward
 from areal.experimental.models.archon.scaffold.findings import Refused, Unexplained
@@ -33,6 +41,7 @@ from areal.experimental.models.archon.scaffold.mla import FittedMLA, fit_mla, is
 from areal.experimental.models.archon.scaffold.moe import FittedMoE, fit_moe, has_experts
 from areal.experimental.models.archon.scaffold.norms import FittedNorm, fit_norm
 from areal.experimental.models.archon.scaffold.positions import fit_positions, what_else
+from areal.experimental.models.archon.scaffold.short_conv import FittedShortConv, fit_short_conv, is_short_conv
 from areal.experimental.models.archon.scaffold.tiny_config import layer_lists
 
 NUM_ROUTED_TOKENS = 500
@@ -121,7 +130,7 @@ class Observer:
         if norm is not None:
             self._keep("embedding_norm", norm)
         return EmbeddingArgs(
-            scale=_clean(scale),
+            scale=snapped_to_one(scale),
             norm=None if norm is None else norm.args,
             has_positions=positions is not None,
             position_offset=0 if positions is None else positions.offset,
@@ -194,7 +203,7 @@ class Observer:
         )
 
     def _mixer(self, layer: Call) -> tuple[Call, Attend | None]:
-        """The direct child of a block that calls attention, or is a gated DeltaNet."""
+        """The direct child of a block that calls attention, or is one of the other mixers that are known."""
         attends = [a for a in self.trace.attends if any(a.module is c.module for c in self.trace.under(layer.name))]
         if not attends:
             return self._linear_mixer(layer), None
@@ -207,9 +216,9 @@ class Observer:
         return self.trace.calls_of(child)[0], attends[0]
 
     def _linear_mixer(self, layer: Call) -> Call:
-        """The direct child of a block without attention that mixes tokens: gated DeltaNet, or a refusal with its name."""
+        """The direct child of a block without attention that mixes tokens, or a refusal with its name."""
         children = self._with_matrices(layer)
-        found = [c for c in children if is_delta_net(c.module)]
+        found = [c for c in children if is_delta_net(c.module) or is_short_conv(c.module)]
         if len(found) == 1:
             return found[0]
         first = children[0] if children else layer
@@ -222,8 +231,8 @@ class Observer:
         raise Unexplained(
             first.name,
             f"{type(first.module).__name__} does not call transformers' attention function"
-            f"{f' (config: {kinds[0]})' if kinds else ''}; of mixers other than softmax attention only gated DeltaNet is "
-            "known: no state spaces, convolutions, or other linear attention",
+            f"{f' (config: {kinds[0]})' if kinds else ''}; of mixers other than softmax attention only gated DeltaNet and "
+            "gated short convolutions are known: no state spaces, or other linear attention",
         )
 
     def _feeds(self, layer: Call, mixer: Call) -> list[Call]:
@@ -247,8 +256,12 @@ class Observer:
 
     def _fit_mixer(
         self, i: int, call: Call, branch: Branch, inside: list[Call], attend: Attend | None
-    ) -> FittedAttention | FittedMLA | FittedDeltaNet:
+    ) -> FittedAttention | FittedMLA | FittedDeltaNet | FittedShortConv:
         where = call.name
+        if attend is None and is_short_conv(call.module):
+            conv = fit_short_conv(where, inside, rows(branch.x), rows(branch.y), call.module)
+            self.tensors |= {f"layers.{i}.short_conv.{name}": t for name, t in conv.weights.items()}
+            return conv
         if attend is None:
             net = fit_delta_net(where, inside, rows(branch.x), rows(branch.y), call.module, self.known_eps)
             self.tensors |= {f"layers.{i}.linear_attn.{name}": t for name, t in net.weights.items()}
@@ -327,14 +340,10 @@ def _is_in(name: str, parent: str) -> bool:
     return name == parent or name.startswith(parent + ".")
 
 
-def _clean(scale: float) -> float:
-    return 1.0 if abs(scale - 1.0) < 1e-5 else scale
-
-
 def _fit_caps(where: str, raw: Tensor, logits: Tensor) -> tuple[float, float | None]:
     """Scale and soft cap in logits = cap(scale · raw)."""
     if is_multiple(logits, raw):
-        return _clean(ratio(logits, raw)), None
+        return snapped_to_one(ratio(logits, raw)), None
     order = raw.abs().flatten().argsort()
     small = order[raw.abs().flatten()[order] > 1e-4 * raw.abs().max()][:16]
     scale = ratio(logits.flatten()[small], raw.flatten()[small])
@@ -353,4 +362,4 @@ def _fit_caps(where: str, raw: Tensor, logits: Tensor) -> tuple[float, float | N
         raise Unexplained(
             where, "logits are neither a multiple nor a soft cap of the head's product", {"soft cap": error}
         )
-    return _clean(scale), cap
+    return snapped_to_one(scale), cap

@@ -19,13 +19,13 @@ from types import MappingProxyType
 from typing import Any
 
 import torch
-from safetensors.torch import load_file
 from torch import nn
 from transformers import PreTrainedConfig
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
 from areal.experimental.models.archon.model_args import AttentionArgs
+from areal.experimental.models.archon.proof import oracle
 from areal.experimental.models.archon.proof.case import Case
 from areal.experimental.models.archon.scaffold import given
 from areal.experimental.models.archon.scaffold.findings import Ambiguous, Refused, Unexplained
@@ -318,8 +318,7 @@ def _rules(samples: list[Sample]) -> list[Rule]:
         seen.add(kind)
         model = build(sample.config, sample.seed)
         with tempfile.TemporaryDirectory(prefix="areal-archon-new-") as folder:
-            model.save_pretrained(folder)
-            disk = {n: t for path in sorted(Path(folder).glob("*.safetensors")) for n, t in load_file(path).items()}
+            disk = oracle.save(model, Path(folder))
         memory = {name: t.detach() for name, t in model.state_dict().items()}
         for state, rules in ((disk, found), (memory, in_memory)):
             inferred = infer_rules(sample.observation.tensors, state)

@@ -10,11 +10,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import combinations
+from itertools import combinations, product
 from typing import Any
 
 from areal.experimental.models.archon.base import UnsupportedConfig
-from areal.experimental.models.archon.hf_config import activation
+from areal.experimental.models.archon.hf_config import activation, rounded_up
 from areal.experimental.models.archon.hf_fields import HFFields
 from areal.experimental.models.archon.modules.rope_frequencies import yarn_mscale
 
@@ -212,7 +212,7 @@ def find_number(terms: Terms, index: Sequence[int], wanted: Sequence[Any]) -> st
     usable = [t for t in terms.numbers if t.code.split('"')[1:2] != ["vocab_size"]]
     order = sorted(usable, key=lambda t: t.cost)
     for term in order:
-        if _agree([term.values[n] for n in index], wanted):
+        if agree([term.values[n] for n in index], wanted):
             return term.code
     numeric = [t for t in order if all(_is_number(t.values[n]) for n in index)]
     if not all(_is_number(v) for v in wanted):
@@ -222,12 +222,27 @@ def find_number(terms: Terms, index: Sequence[int], wanted: Sequence[Any]) -> st
         if (found := _scaled(code, values, wanted)) is not None:
             return found
     for code, values in _binary(varying, numeric, index):
-        if _agree(values, wanted):
+        if agree(values, wanted):
             return code
     for code, values in _products(varying, index):
         if (found := _scaled(code, values, wanted)) is not None:
             return found
+    for code, values in _rounded(varying, numeric, index):
+        if agree(values, wanted):
+            return code
     return _with_fallback(order, index, wanted)
+
+
+def _rounded(
+    varying: Sequence[Term], numeric: Sequence[Term], index: Sequence[int]
+) -> Iterator[tuple[str, list[float]]]:
+    """Two thirds of a size, times a factor, rounded up to a multiple: the width that LLaMA derives for a gate."""
+    for multiple, size, factor in product((t for t in numeric if "multiple_of" in t.code), varying, numeric):
+        rows = [(multiple.values[n], size.values[n], factor.values[n]) for n in index]
+        if size is multiple or not all(isinstance(m, int) and m > 0 and isinstance(s, int) for m, s, _ in rows):
+            continue
+        code = f"rounded_up({factor.code} * int(2 * {size.code} / 3), {multiple.code})"
+        yield code, [rounded_up(f * int(2 * s / 3), m) for m, s, f in rows]
 
 
 def _with_fallback(order: Sequence[Term], index: Sequence[int], wanted: Sequence[Any]) -> str | None:
@@ -237,15 +252,15 @@ def _with_fallback(order: Sequence[Term], index: Sequence[int], wanted: Sequence
         if all(x for x, _ in pairs) or not any(x for x, _ in pairs) or any(x and not _close(x, v) for x, v in pairs):
             continue
         rest = [(n, v) for (n, v), (x, _) in zip(zip(index, wanted), pairs) if not x]
-        if _agree([rest[0][1]] * len(rest), [v for _, v in rest]):
+        if agree([rest[0][1]] * len(rest), [v for _, v in rest]):
             return f"({a.code} or {rest[0][1]!r})"
         for b in order:
-            if b is not a and _agree([b.values[n] for n, _ in rest], [v for _, v in rest]):
+            if b is not a and agree([b.values[n] for n, _ in rest], [v for _, v in rest]):
                 return f"({a.code} or {b.code})"
         positions, values = [n for n, _ in rest], [v for _, v in rest]
         numeric = [t for t in order if all(_is_number(t.values[n]) for n in positions)]
         for code, got in _binary(numeric, numeric, positions):
-            if _agree(got, values):
+            if agree(got, values):
                 return f"({a.code} or {code})"
     return None
 
@@ -262,14 +277,14 @@ def _unary(terms: Sequence[Term], index: Sequence[int]) -> Iterator[tuple[str, l
 
 def _scaled(code: str, values: Sequence[float], wanted: Sequence[float]) -> str | None:
     """`code`, possibly times a constant."""
-    if _agree(values, wanted):
+    if agree(values, wanted):
         return code
     if not all(values) or not any(wanted):
         return None
     factor = wanted[0] / values[0]
     is_whole = abs(factor - round(factor)) < 1e-6 * abs(factor)
     nice = round(factor) if is_whole else float(f"{factor:.6g}")
-    if _agree([v * (nice if is_whole else factor) for v in values], wanted):
+    if agree([v * (nice if is_whole else factor) for v in values], wanted):
         return f"{nice} * {code}"
     return None
 
@@ -310,7 +325,8 @@ def _products(varying: Sequence[Term], index: Sequence[int]) -> Iterator[tuple[s
                 yield f"{c.code} * ({a.code} + {b.code}) ** -0.5", [z * (x + y) ** -0.5 for x, y, z in triples]
 
 
-def _agree(got: Sequence[Any], wanted: Sequence[Any]) -> bool:
+def agree(got: Sequence[Any], wanted: Sequence[Any]) -> bool:
+    """Whether values are equal, floats up to `FLOAT_TOLERANCE`."""
     return all(_close(x, y) for x, y in zip(got, wanted, strict=True))
 
 

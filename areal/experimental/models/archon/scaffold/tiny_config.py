@@ -19,6 +19,7 @@ from typing import Any, get_args, get_origin
 
 from huggingface_hub.errors import StrictDataclassError
 from transformers import PreTrainedConfig
+from transformers.configuration_utils import ALLOWED_LAYER_TYPES
 
 BUILD_ERRORS = (
     TypeError,
@@ -88,7 +89,7 @@ def tiny_config(config_class: type[PreTrainedConfig], overrides: dict[str, Any])
         if (small := small_size(name, default, config_class)) is not None or _is_dropped_id(name, config_class):
             kwargs[name] = small
     kwargs |= {name: True for name in _SWITCHED_ON if name in constructor_fields(config_class)}
-    kwargs |= {name: size for name in undeclared_fields(config_class) if (size := _usual_size(name)) is not None}
+    kwargs |= {name: size for name in undeclared_fields(config_class) if (size := usual_size(name)) is not None}
     config = config_class(**{**kwargs, **overrides})
     _cycle_layer_lists(config, whole, overrides)
     _shrink_layer_lists(config)
@@ -134,6 +135,7 @@ def _repairs(config_class: type[PreTrainedConfig]) -> Iterator[dict[str, Any]]:
         {name: n for name in fields if re.fullmatch(r"num_experts_per_tok(en)?|moe_topk|moe_k", name)} for n in (1, 2)
     )
     pad = {name: 0 for name in fields if name == "pad_token_id"}
+    kinds = _layer_kinds(config_class) if fields.get("layer_types", "") is None else []
     yield from (
         {},
         heads,
@@ -144,7 +146,24 @@ def _repairs(config_class: type[PreTrainedConfig]) -> Iterator[dict[str, Any]]:
         two,
         one,
         pad,
+        *({"layer_types": [kinds[i % len(kinds)] for i in range(NUM_LAYERS)]} for _ in kinds[:1]),
     )
+
+
+def _layer_kinds(config_class: type[PreTrainedConfig]) -> list[str]:
+    """The kinds of layers that the source of a model names, of those that transformers knows."""
+    source = _model_source(config_class)
+    return [kind for kind in ALLOWED_LAYER_TYPES if re.search(rf"[\"']{kind}[\"']", source)]
+
+
+def _model_source(config_class: type[PreTrainedConfig]) -> str:
+    """Empty for classes whose model lives elsewhere."""
+    try:
+        return inspect.getsource(
+            importlib.import_module(config_class.__module__.replace(".configuration_", ".modeling_"))
+        )
+    except (ImportError, OSError):
+        return ""
 
 
 def constructor_fields(config_class: type[PreTrainedConfig]) -> dict[str, Any]:
@@ -160,16 +179,10 @@ def undeclared_fields(config_class: type[PreTrainedConfig]) -> frozenset[str]:
     Released configs hold them, so that they are studied like declared ones.
     """
     try:
-        source = inspect.getsource(
-            importlib.import_module(config_class.__module__.replace(".configuration_", ".modeling_"))
-        )
-    except (ImportError, OSError):  # classes whose model lives elsewhere
-        return frozenset()
-    try:
         known = config_class().to_dict()
     except BUILD_ERRORS:
         known = constructor_fields(config_class)
-    return frozenset(_READS.findall(source)) - known.keys() - config_class.attribute_map.keys()
+    return frozenset(_READS.findall(_model_source(config_class))) - known.keys() - config_class.attribute_map.keys()
 
 
 def field_types(config_class: type[PreTrainedConfig], name: str) -> tuple[type, ...]:
@@ -252,7 +265,8 @@ def small_size(name: str, default: Any, config_class: type[PreTrainedConfig]) ->
     return None
 
 
-def _usual_size(name: str) -> int | None:
+def usual_size(name: str) -> int | None:
+    """The tiny value of a size with this name, None for names that say nothing."""
     return next((size for pattern, size in _SIZES if re.fullmatch(pattern, name)), None)
 
 
