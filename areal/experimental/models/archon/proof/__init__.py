@@ -2,10 +2,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Proof that a family computes what `transformers` computes: tiny random HF models are the oracle; seconds on a CPU.
 
-`prove(model_type)` runs all `CHECKS` on all `tiny_configs` and returns their results; the generated tests of a family, the
-family tests and `areal archon check` call it. A check is a function of a `Case` (one config, its random HF model, its
-checkpoint on disk, our model). Checks of parallel layouts are such functions too: a `Case` pickles as its recipe, and a rank
-that unpickles it finds the checkpoint in its folder. Must never be imported by code that trains or serves.
+A check is a function of a `Case` (one config, its random HF model, its checkpoint on disk, our model). `prove(model_type)`
+runs all `CHECKS` on all `tiny_configs`: `areal archon check` and the tests of all families. `FamilyProof` runs them on the
+configs that a generated family's tests hold. Steps on several ranks are compared by `tests`, in the layouts that
+`two_rank_layouts` lists. Must never be imported by code that trains or serves.
 """
 
 from areal.utils.lazy import attach

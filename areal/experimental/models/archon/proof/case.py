@@ -10,7 +10,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -52,9 +51,6 @@ class Case:
         self.spec, self.config, self.folder, self.seed = spec, config, folder, seed
         self.label = label or config.model_type
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _rebuild, (self.spec, self.config, self.folder, self.seed, self.label)
-
     @cached_property
     def hf_model(self) -> PreTrainedModel:
         """The oracle."""
@@ -62,9 +58,8 @@ class Case:
 
     @cached_property
     def checkpoint(self) -> dict[str, Tensor]:
-        """The oracle's weights as `save_pretrained` writes them; read back where the folder has them."""
-        folder = self.folder / "hf"
-        return oracle.read(folder) if folder.is_dir() else oracle.save(self.hf_model, folder)
+        """The oracle's weights as `save_pretrained` writes them."""
+        return oracle.save(self.hf_model, self.folder / "hf")
 
     @cached_property
     def args(self) -> DecoderArgs:
@@ -118,7 +113,3 @@ class Case:
         labels_N = torch.cat(self.sequences).roll(-1)
         logp_N = logits_NV.log_softmax(dim=-1).gather(-1, labels_N[:, None]).squeeze(-1)
         return (logp_N * self.loss_weights_N).sum()
-
-
-def _rebuild(spec: ModelSpec, config: PreTrainedConfig, folder: Path, seed: int, label: str) -> Case:
-    return Case(spec, config, folder, seed=seed, label=label)

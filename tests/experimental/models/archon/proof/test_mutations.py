@@ -39,10 +39,6 @@ def on_norms(**options: Any) -> Change:
     return on_layers(change)
 
 
-def on_mixer(**options: Any) -> Change:
-    return on_layers(lambda layer: replace(layer, mixer=replace(layer.mixer, **options)))
-
-
 def on_score(change: Callable[[Any], Any]) -> Change:
     return on_layers(lambda layer: replace(layer, mixer=replace(layer.mixer, score=change(layer.mixer.score))))
 
