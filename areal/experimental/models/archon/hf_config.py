@@ -72,6 +72,11 @@ def activation(hf: HFFields, field: str = "hidden_act") -> Activation:
     return _ACTIVATIONS[name]
 
 
+def rounded_up(size: float, multiple: int) -> int:
+    """The whole part of a size, rounded up to a multiple: LLaMA's rule for widths of a gated feed-forward."""
+    return -(-int(size) // multiple) * multiple
+
+
 def layer_types(hf: HFFields, *known: str) -> tuple[str, ...]:
     """`layer_types` of all layers (all of the first kind where the config has none); others than `known` are refused."""
     num_layers = hf("num_hidden_layers")

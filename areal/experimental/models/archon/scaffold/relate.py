@@ -325,6 +325,7 @@ def codes_that_need_values(node: Node, admits_none: bool = False) -> Iterable[st
         yield from () if admits_none else (node.code,)
     elif isinstance(node, Choice):
         if re.search(r"\bi\b", node.predicate):  # kinds of layers; what only a mode of the config reads may stay open
+            yield node.predicate
             yield from codes_that_need_values(node.then, admits_none)
             yield from codes_that_need_values(node.other, admits_none)
     else:

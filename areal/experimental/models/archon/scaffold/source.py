@@ -25,7 +25,7 @@ LICENCE = "# Copyright 2026 The areal authors\n# SPDX-License-Identifier: Apache
 _HF_CALL = re.compile(r'hf\("(\w+)"(?:, None)?\)')
 _ACTIVATION = re.compile(r'activation\(hf(?:, "(\w+)")?\)')
 _RESERVED = {"norm", "heads", "hf", "i", "layers", "args", "activation"}
-_HF_CONFIG = ("activation", "decoder_fields", "head_fields", "yarn_score_factor")
+_HF_CONFIG = ("activation", "decoder_fields", "head_fields", "rounded_up", "yarn_score_factor")
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ import torch
 from transformers import AutoModelForCausalLM, PreTrainedConfig
 
 from areal.experimental.models.archon.scaffold.delta_net import is_delta_net
+from areal.experimental.models.archon.scaffold.short_conv import is_short_conv
 from areal.experimental.models.archon.scaffold.tiny_config import BUILD_ERRORS
 
 
@@ -32,7 +33,7 @@ def why_unbuildable(config_class: type[PreTrainedConfig], error: Exception) -> s
 
 
 def convolving_modules(config_class: type[PreTrainedConfig]) -> list[str]:
-    """The classes in the default model that convolve over tokens and are not gated DeltaNet."""
+    """The classes in the default model that convolve over tokens in a way that is not known."""
     try:
         with torch.device("meta"):
             model = AutoModelForCausalLM.from_config(config_class())
@@ -41,6 +42,8 @@ def convolving_modules(config_class: type[PreTrainedConfig]) -> list[str]:
     owners = {
         type(module).__name__
         for module in model.modules()
-        if any(isinstance(child, torch.nn.Conv1d) for child in module.children()) and not is_delta_net(module)
+        if any(isinstance(child, torch.nn.Conv1d) for child in module.children())
+        and not is_delta_net(module)
+        and not is_short_conv(module)
     }
     return sorted(owners)

@@ -17,6 +17,7 @@ import torch
 from areal.experimental.models.archon.model_args import (
     AttentionArgs,
     DecoderArgs,
+    DeltaNetArgs,
     FeedForwardArgs,
     LayerArgs,
     MLAArgs,
@@ -94,7 +95,7 @@ def _of_layer(layer: LayerArgs) -> Iterator[tuple[str, LayerArgs]]:
             "attention: scale",
             replace(layer, mixer=replace(mixer, score=replace(mixer.score, scale=mixer.score.scale * 1.1))),
         )
-    else:
+    elif isinstance(mixer, DeltaNetArgs):
         yield "linear attention: step scale", replace(layer, mixer=replace(mixer, step_scale=mixer.step_scale * 1.1))
         for label, norm in _of_norm(mixer.norm):
             yield f"linear attention: norm {label}", replace(layer, mixer=replace(mixer, norm=norm))
