@@ -239,7 +239,7 @@ def _switched(study: Study) -> dict[str, Sample]:
         if len(sample.changes) == 1:
             ((name, value),) = sample.changes.items()
             if (isinstance(value, bool | str | list) or value is None) and _is_steady(sample.config):
-                found.setdefault(f"{name}={value}"[:60], sample)
+                found.setdefault(f"{name}={value}", sample)
     return dict(list(found.items())[:MAX_VARIANTS])
 
 
