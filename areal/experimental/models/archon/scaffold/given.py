@@ -79,11 +79,14 @@ def unread_fields(given: PreTrainedConfig) -> dict[str, Any]:
         for name, value in given.to_dict().items()
         if name not in known and name[0] != "_" and not is_dropout(name) and not is_off(name, value)
     }
-    for name, value in found.items():
-        if value is True or _COMPUTATION.fullmatch(name):
-            expected = f"absent (transformers' {type(given).__name__} has no such field, and its model ignores it)"
-            what = f"must be {expected}, got {value!r}; delete it from the config if the model computes without it"
-            raise Unexplained(name, what, details={"field": name, "expected": expected, "got": repr(value)})
+    asking = {name: value for name, value in found.items() if value is True or _COMPUTATION.fullmatch(name)}
+    if asking:
+        named = ", ".join(f"{name}={value!r}" for name, value in asking.items())
+        what = (
+            f"must be absent, since transformers' {type(given).__name__} has no such field and its model ignores it (got "
+            f"{named}); delete what the model computes without from the config"
+        )
+        raise Unexplained(", ".join(asking), what, details={"field": ", ".join(asking), "got": named})
     return found
 
 

@@ -103,7 +103,10 @@ def _candidates(config: PreTrainedConfig, head_dim: int, layer_kind: str) -> Ite
         for is_reversed, style, name in itertools.product((False, True), STYLES, group):
             yield True, name, replace(tables[style][name], is_reversed=is_reversed)
         for style, name, width in itertools.product(STYLES, group, range(2, head_dim + 1, 2)):
-            if width != tables[style][name].rotary_dim:
+            has_growth = (
+                tables[style][name].kind != "dynamic" or width > 2
+            )  # its base grows by the power of d / (d - 2)
+            if width != tables[style][name].rotary_dim and has_growth:
                 yield False, name, replace(tables[style][name], rotary_dim=width)
 
 
