@@ -24,7 +24,7 @@ from areal.experimental.models.archon.scaffold.findings import Unexplained
 from areal.experimental.models.archon.scaffold.rotary import known_tables, unknown_entries
 from areal.experimental.models.archon.scaffold.sensitivity import FieldStudy, Sample, Study
 from areal.experimental.models.archon.scaffold.terms import Point, Term, Terms
-from areal.experimental.models.archon.scaffold.tiny_config import depth_field, layer_lists
+from areal.experimental.models.archon.scaffold.tiny_config import depth_field, layer_lists, undeclared_fields
 from areal.experimental.models.archon.weights.rules import Rule
 
 _FIELD = re.compile(r'hf\("(\w+)"')
@@ -236,6 +236,8 @@ def _classify_fields(study: Study, family: Family) -> None:
     for name in sorted(used & needed - optional):
         if study.default_of(name) is None and all(sample.values.get(name) is not None for sample in study.samples):
             family.required.append(name)
+    # Absent, a size that the class does not declare has a value of the model's own, which is not the one of the samples.
+    family.required += sorted(undeclared_fields(type(study.base)) & family.expected.keys() - set(family.required))
     for name in used:
         entries = [e for s in study.samples for v in [s.values.get(name)] if isinstance(v, list) for e in v]
         if entries and all(isinstance(e, str) for e in entries):

@@ -4,6 +4,8 @@
 
 from dataclasses import replace
 
+from torch.nn import Module
+
 from areal.experimental.models.archon.model_args import (
     AttentionArgs,
     ExpertArgs,
@@ -14,7 +16,14 @@ from areal.experimental.models.archon.model_args import (
     ScoreArgs,
 )
 from areal.experimental.models.archon.scaffold.explain import Choice, Leaf, Struct
-from areal.experimental.models.archon.scaffold.relate import codes_that_need_values, with_one_group_rule
+from areal.experimental.models.archon.scaffold.pipeline import config_class_of
+from areal.experimental.models.archon.scaffold.relate import (
+    Family,
+    _classify_fields,
+    codes_that_need_values,
+    with_one_group_rule,
+)
+from areal.experimental.models.archon.scaffold.sensitivity import FieldStudy, Study
 
 MIXER = AttentionArgs(num_heads=2, num_kv_heads=2, head_dim=4, value_head_dim=4, score=ScoreArgs(scale=0.5))
 
@@ -56,3 +65,12 @@ def test_option_that_may_be_none_needs_no_value_and_a_size_does():
     sizes = Choice('i < hf("wide")', Leaf('hf("wide_size")'), Leaf('hf("size")'))
     ffn = Struct(FeedForwardArgs, {"intermediate_size": sizes, "gated": Leaf("True")})
     assert list(codes_that_need_values(ffn)) == ['hf("wide_size")', 'hf("size")', "True"]
+
+
+def test_undeclared_size_of_one_value_must_be_set():
+    base = config_class_of("qwen3_moe")(head_dim=16)
+    study = Study(base, Module, 0)
+    study.fields["head_dim"] = FieldStudy("head_dim", 16, has_influence=True, was_tried=True, unexplained=[(32, "")])
+    family = Family({}, False, False, Leaf("None"), "num_hidden_layers", None, [])
+    _classify_fields(study, family)
+    assert family.expected == {"head_dim": [16]} and family.required == ["head_dim"]
