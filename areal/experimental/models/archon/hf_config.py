@@ -90,11 +90,12 @@ def layer_types(hf: HFFields, *known: str) -> tuple[str, ...]:
 
 
 def rope_tables(
-    hf: HFFields, head_dim: int, style: str = "half", *, read_elsewhere: tuple[str, ...] = ()
+    hf: HFFields, head_dim: int, style: str = "half", *, read_elsewhere: tuple[str, ...] = (), fixed_alpha: bool = False
 ) -> dict[str, RopeArgs]:
     """`rope_parameters` as tables: one named `default`, or one for each layer type that has its own.
 
-    `read_elsewhere` are entries that are no part of a table and that the family reads itself.
+    `read_elsewhere` are entries that are no part of a table and that the family reads itself. `fixed_alpha`: the family reads
+    dynamic tables with an alpha as tables whose base grows by it, as Hunyuan does.
     """
     parameters = hf("rope_parameters")
     if "rope_type" in parameters or "rope_theta" in parameters:
@@ -108,6 +109,7 @@ def rope_tables(
             head_dim,
             style,
             "rope_parameters" if table is parameters else f"rope_parameters.{kind}",
+            fixed_alpha,
         )
         for kind, table in tables.items()
     }
@@ -140,9 +142,12 @@ def expect_whole_heads(tables: dict[str, RopeArgs]) -> dict[str, RopeArgs]:
     return tables
 
 
-def _rope_args(hf: HFFields, table: Mapping[str, Any], head_dim: int, style: str, field: str) -> RopeArgs:
+def _rope_args(
+    hf: HFFields, table: Mapping[str, Any], head_dim: int, style: str, field: str, fixed_alpha: bool
+) -> RopeArgs:
     known = {"rope_theta", "rope_type", "partial_rotary_factor", "original_max_position_embeddings", "truncate"}
     known |= {*_ROPE_FLOATS, *_ROPE_IGNORED, "short_factor", "long_factor"}
+    known |= {"alpha"} if fixed_alpha else set()
     if unknown := sorted(table.keys() - known):
         raise UnsupportedConfig(
             f"{field}.{unknown[0]}", "absent (no rope parameter of this name is known)", table[unknown[0]]
@@ -165,6 +170,8 @@ def _rope_args(hf: HFFields, table: Mapping[str, Any], head_dim: int, style: str
     original = table.get("original_max_position_embeddings") or config_original
     if kind in _SCALED_KINDS and original:
         values.setdefault("factor", hf("max_position_embeddings") / original)  # what transformers derives
+    if kind == "dynamic" and fixed_alpha and table.get("alpha"):
+        kind, values["factor"] = "ntk_alpha", table["alpha"]
     return RopeArgs(
         theta=float(table["rope_theta"]),
         rotary_dim=rotary_dim,

@@ -49,7 +49,8 @@ class NormArgs(_Checked):
 
 @dataclass(frozen=True, kw_only=True)
 class RopeArgs(_Checked):
-    """One table of rotary frequencies (Su et al. 2021). `kind` is a `rope_type` of transformers.
+    """One table of rotary frequencies (Su et al. 2021). `kind` is a `rope_type` of transformers, or
+    `ntk_alpha`: theta grown by factor^(d / (d - 2)) whatever the length, which Hunyuan's configs call dynamic with an alpha.
 
     rotary_dim: leading dimensions of a head that rotate. factor, low/high_freq_factor, beta_*, short/long_factor,
     attention_factor, truncate: parameters of the kinds that use them. original_max_positions: length before scaling.
@@ -58,7 +59,7 @@ class RopeArgs(_Checked):
 
     theta: float
     rotary_dim: int
-    kind: Literal["default", "linear", "dynamic", "yarn", "longrope", "llama3", "proportional"] = "default"
+    kind: Literal["default", "linear", "dynamic", "yarn", "longrope", "llama3", "proportional", "ntk_alpha"] = "default"
     style: Literal["half", "interleaved"] = "half"
     factor: float = 1.0
     low_freq_factor: float = 1.0

@@ -65,6 +65,12 @@ def _dynamic(args: RopeArgs, length: int) -> Tensor:
     return 1.0 / theta ** _exponents(args)
 
 
+def _ntk_alpha(args: RopeArgs, length: int) -> Tensor:
+    """NTK-aware scaling by a fixed factor."""
+    dim = args.rotary_dim
+    return 1.0 / (args.theta * args.factor ** (dim / (dim - 2))) ** _exponents(args)
+
+
 def _yarn(args: RopeArgs, length: int) -> Tensor:
     """Interpolate slow dimensions, keep fast ones, blend in between (Peng et al. 2023, eq. 17 and 18)."""
 
@@ -117,6 +123,7 @@ _KINDS: dict[str, Callable[[RopeArgs, int], Tensor]] = {
     "default": _default,
     "linear": _linear,
     "dynamic": _dynamic,
+    "ntk_alpha": _ntk_alpha,
     "yarn": _yarn,
     "longrope": _longrope,
     "llama3": _llama3,

@@ -59,6 +59,7 @@ class RopeDescription:
     read_elsewhere: tuple[str, ...] = ()
     whole_heads: bool = False
     theta: Node | None = None
+    fixed_alpha: bool = False
 
 
 @dataclass
@@ -202,18 +203,20 @@ def _rope(
         rotary_dim = explain("rope.rotary_dim", terms, index, [t.rotary_dim for t in tables])
         theta = explain("rope.theta", terms, index, [t.theta for t in tables])
         return RopeDescription(head_dim, style, rotary_dim, None, reversed_, theta=theta)
-    elsewhere = unknown_entries(configs[0])
+    fixed_alpha = any(t.kind == "ntk_alpha" for t in tables)
+    elsewhere = unknown_entries(configs[0], fixed_alpha)
     is_known = all(
-        known_tables(configs[n], width, t.style).get(_rope_name(layers[n])) == replace(t, is_reversed=False)
+        known_tables(configs[n], width, t.style, fixed_alpha).get(_rope_name(layers[n]))
+        == replace(t, is_reversed=False)
         for n, width, t in zip(index, widths, tables)
     )
     proven = tuple(kinds) if failed_kinds else None
     if is_known:
-        return RopeDescription(head_dim, style, None, proven, reversed_, elsewhere)
+        return RopeDescription(head_dim, style, None, proven, reversed_, elsewhere, fixed_alpha=fixed_alpha)
     rotary_dim = explain("rope.rotary_dim", terms, index, [t.rotary_dim for t in tables])
     if rotary_dim == head_dim:
-        return RopeDescription(head_dim, style, None, proven, reversed_, elsewhere, whole_heads=True)
-    return RopeDescription(head_dim, style, rotary_dim, proven, reversed_, elsewhere)
+        return RopeDescription(head_dim, style, None, proven, reversed_, elsewhere, True, fixed_alpha=fixed_alpha)
+    return RopeDescription(head_dim, style, rotary_dim, proven, reversed_, elsewhere, fixed_alpha=fixed_alpha)
 
 
 def _rope_width(layer: LayerArgs) -> int:

@@ -8,6 +8,7 @@ Adds samples to a study; a kind that the family's module does not compute like o
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -16,7 +17,7 @@ from transformers import PreTrainedConfig
 from areal.experimental.models.archon.scaffold.findings import Refused, Unexplained
 from areal.experimental.models.archon.scaffold.rotary import unknown_entries
 from areal.experimental.models.archon.scaffold.sensitivity import Study
-from areal.experimental.models.archon.scaffold.tiny_config import BUILD_ERRORS, canonical
+from areal.experimental.models.archon.scaffold.tiny_config import BUILD_ERRORS, canonical, model_source
 
 _LENGTH = 16
 _KINDS: dict[str, dict[str, Any]] = {
@@ -31,6 +32,8 @@ _KINDS: dict[str, dict[str, Any]] = {
         "original_max_position_embeddings": _LENGTH,
     },
 }
+_ALPHA = {"rope_type": "dynamic", "factor": 1.0, "alpha": 3.0}
+"""Of models whose source knows an alpha: a base that grows whatever the length."""
 _YARN_MSCALE = {"mscale": 0.7, "mscale_all_dim": 1.2}
 
 
@@ -52,7 +55,7 @@ def study_ropes(study: Study) -> tuple[list[str], list[str]]:
         if label == "dynamic":
             config.max_position_embeddings = _LENGTH
         outcome = _try(study, config, {**origin.changes, "rope_parameters": label})
-        if label in _KINDS or label == "longrope":
+        if label in _KINDS or label in ("longrope", "ntk_alpha"):
             (proven if outcome else failed).append(label)
     proven = list(dict.fromkeys(kind for kind in proven if kind not in failed))
     return proven, failed
@@ -90,10 +93,17 @@ def _variants(
         }
         longrope = {**base, "rope_type": "longrope", **factors, "original_max_position_embeddings": _LENGTH}
         tables.append(("longrope", longrope))
+        if reads_alpha(type(study_base)):
+            tables.append(("ntk_alpha", {**base, **_ALPHA}))
         tables += [(key, {**table, key: _other(value)}) for key, value in table.items() if _is_number(value)]
         tables.append(("yarn mscale", {**base, "rope_type": "yarn", **_KINDS["yarn"], **_YARN_MSCALE}))
         for label, changed in tables:
             yield label, changed if name is None else {**parameters, name: changed}
+
+
+def reads_alpha(config_class: type[PreTrainedConfig]) -> bool:
+    """Whether the source of a model reads an alpha of its rotary parameters."""
+    return re.search(r"rope_parameters(?:\.get\(|\[)[\"']alpha[\"']", model_source(config_class)) is not None
 
 
 def _is_number(value: Any) -> bool:

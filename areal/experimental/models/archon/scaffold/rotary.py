@@ -75,19 +75,22 @@ def turned(x: Tensor, table: RopeArgs) -> Tensor:
     return rotate(x, cos, sin, table.style)
 
 
-def known_tables(config: PreTrainedConfig, head_dim: int, style: str) -> dict[str, RopeArgs]:
+def known_tables(config: PreTrainedConfig, head_dim: int, style: str, fixed_alpha: bool = False) -> dict[str, RopeArgs]:
     """The tables of a config; entries of `rope_parameters` that nobody knows are left to other options."""
     hf = HFFields(config)
     try:
-        return rope_tables(hf, head_dim, style, read_elsewhere=unknown_entries(config))
+        return rope_tables(
+            hf, head_dim, style, read_elsewhere=unknown_entries(config, fixed_alpha), fixed_alpha=fixed_alpha
+        )
     except (UnsupportedConfig, TypeError, AttributeError) as error:
         raise Unexplained("config", str(error)) from error
 
 
-def unknown_entries(config: PreTrainedConfig) -> tuple[str, ...]:
+def unknown_entries(config: PreTrainedConfig, fixed_alpha: bool = False) -> tuple[str, ...]:
     """Entries of `rope_parameters` that are no rotary parameter of transformers."""
     parameters = config.to_dict().get("rope_parameters") or {}
     known = RopeParameters.__optional_keys__ | RopeParameters.__required_keys__ | {"type", "finetuned"}
+    known |= {"alpha"} if fixed_alpha else set()
     return tuple(n for n, v in parameters.items() if n not in known and isinstance(v, int | float))
 
 
@@ -96,6 +99,10 @@ def _candidates(config: PreTrainedConfig, head_dim: int, layer_kind: str) -> Ite
     if not config.to_dict().get("rope_parameters"):
         yield from _own_tables(config, head_dim)
         return
+    if "alpha" in config.to_dict()["rope_parameters"]:
+        for style in STYLES:
+            for name, table in known_tables(config, head_dim, style, fixed_alpha=True).items():
+                yield True, name, table
     tables = {style: known_tables(config, head_dim, style) for style in STYLES}
     names = sorted(tables["half"], key=lambda name: name != layer_kind)
     own = names[:1] if layer_kind in names else names
@@ -103,11 +110,14 @@ def _candidates(config: PreTrainedConfig, head_dim: int, layer_kind: str) -> Ite
         for is_reversed, style, name in itertools.product((False, True), STYLES, group):
             yield True, name, replace(tables[style][name], is_reversed=is_reversed)
         for style, name, width in itertools.product(STYLES, group, range(2, head_dim + 1, 2)):
-            has_growth = (
-                tables[style][name].kind != "dynamic" or width > 2
-            )  # its base grows by the power of d / (d - 2)
-            if width != tables[style][name].rotary_dim and has_growth:
-                yield False, name, replace(tables[style][name], rotary_dim=width)
+            table = tables[style][name]
+            if width != table.rotary_dim and _admits(table, width):
+                yield False, name, replace(table, rotary_dim=width)
+
+
+def _admits(table: RopeArgs, width: int) -> bool:
+    """Whether a table may have another width: one factor a pair of longrope, a power of d / (d - 2) of dynamic bases."""
+    return {"longrope": 2 * len(table.short_factor) == width, "dynamic": width > 2}.get(table.kind, True)
 
 
 def _own_tables(config: PreTrainedConfig, head_dim: int) -> Iterator[tuple[bool, str, RopeArgs]]:

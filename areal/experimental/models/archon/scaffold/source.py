@@ -181,6 +181,8 @@ class FamilySource:
         style_code = "" if style == '"half"' else f", {style}"
         if rope.read_elsewhere:
             style_code += f", read_elsewhere=({', '.join(map(_quoted, rope.read_elsewhere))},)"
+        if rope.fixed_alpha:
+            style_code += ", fixed_alpha=True"
         body = [f"tables = rope_tables(hf, {head_dim}{style_code})"]
         used = ["rope_tables"]
         if "head_fields" in head_dim:

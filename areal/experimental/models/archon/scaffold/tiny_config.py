@@ -152,11 +152,11 @@ def _repairs(config_class: type[PreTrainedConfig]) -> Iterator[dict[str, Any]]:
 
 def _layer_kinds(config_class: type[PreTrainedConfig]) -> list[str]:
     """The kinds of layers that the source of a model names, of those that transformers knows."""
-    source = _model_source(config_class)
+    source = model_source(config_class)
     return [kind for kind in ALLOWED_LAYER_TYPES if re.search(rf"[\"']{kind}[\"']", source)]
 
 
-def _model_source(config_class: type[PreTrainedConfig]) -> str:
+def model_source(config_class: type[PreTrainedConfig]) -> str:
     """Empty for classes whose model lives elsewhere."""
     try:
         return inspect.getsource(
@@ -182,7 +182,7 @@ def undeclared_fields(config_class: type[PreTrainedConfig]) -> frozenset[str]:
         known = config_class().to_dict()
     except BUILD_ERRORS:
         known = constructor_fields(config_class)
-    return frozenset(_READS.findall(_model_source(config_class))) - known.keys() - config_class.attribute_map.keys()
+    return frozenset(_READS.findall(model_source(config_class))) - known.keys() - config_class.attribute_map.keys()
 
 
 def field_types(config_class: type[PreTrainedConfig], name: str) -> tuple[type, ...]:

@@ -5,12 +5,16 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
-from transformers import LlamaConfig
+from transformers import HunYuanMoEV1Config, LlamaConfig
 from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 from transformers.models.cohere.modeling_cohere import apply_rotary_pos_emb as apply_interleaved
+from transformers.models.hunyuan_v1_moe.modeling_hunyuan_v1_moe import HunYuanMoEV1RotaryEmbedding
 from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
 from transformers.models.llama.modeling_llama import apply_rotary_pos_emb as apply_half
 
+from areal.experimental.models.archon.base import UnsupportedConfig
+from areal.experimental.models.archon.hf_config import rope_tables
+from areal.experimental.models.archon.hf_fields import HFFields
 from areal.experimental.models.archon.model_args import RopeArgs
 from areal.experimental.models.archon.modules.rope import Rope, rotate
 from areal.experimental.models.archon.modules.rope_frequencies import attention_factor, frequencies
@@ -166,3 +170,13 @@ def test_rope_rounded_to_bfloat16_after_fp32_angles() -> None:
     cos, _ = rope(positions, torch.bfloat16, lambda: positions)
     exact, _ = Rope(_args("default"))(positions, torch.float32, lambda: positions)
     torch.testing.assert_close(cos, exact.bfloat16(), rtol=0, atol=0)
+
+
+def test_fixed_alpha_of_hunyuan_grows_the_base_and_needs_a_family_that_says_so() -> None:
+    parameters = {"rope_type": "dynamic", "rope_theta": 10000.0, "factor": 1.0, "alpha": 1000.0}
+    config = HunYuanMoEV1Config(head_dim=16, rope_parameters=parameters)
+    expected, _ = HunYuanMoEV1RotaryEmbedding.compute_ntk_alpha_rope_parameters(config)
+    (table,) = rope_tables(HFFields(config), 16, fixed_alpha=True).values()
+    torch.testing.assert_close(frequencies(table), expected)
+    with pytest.raises(UnsupportedConfig, match="alpha"):
+        rope_tables(HFFields(config), 16)
