@@ -50,13 +50,13 @@ class FamilyProof:
         """Labels of the configs."""
         return list(self._runs)
 
-    def check(self, config: str, check: str) -> CheckResult:
-        """The result of one of `CHECKS` on the config of this label."""
-        if config not in self._results:
-            fields, seed = self._runs[config]
-            results = prove_config(self.spec, self.tiny(fields), seed=seed, label=config)
-            self._results[config] = {result.name: result for result in results}
-        return self._results[config][check]
+    def check(self, label: str, name: str) -> CheckResult:
+        """The result of the check with this name (of `CHECKS`) on the config with this label."""
+        if label not in self._results:
+            fields, seed = self._runs[label]
+            results = prove_config(self.spec, self.tiny(fields), seed=seed, label=label)
+            self._results[label] = {result.name: result for result in results}
+        return self._results[label][name]
 
     def load_on_meta(self, config: PreTrainedConfig) -> dict[str, Tensor]:
         """All parameters of a config of any size from its HF model's tensors, without data; `CheckpointError` if they differ."""
