@@ -109,19 +109,24 @@ class WeightMap:
         """
         present = set(hf_names)
         chosen: dict[Entry, None] = {}
-        missing: list[str] = []
+        missing: dict[str, None] = {}
+        explained: set[str] = set()
         for name, entries in self._readers.items():
             entry = next((e for e in entries if present.issuperset(e.hf)), None)
             if entry is not None:
                 chosen[entry] = None
             elif name not in self._optional:
-                missing += [n for n in entries[0].hf if n not in present]
-        read = {name for entry in chosen for name in entry.hf}
-        unknown = sorted(n for n in present - read if not self._may_skip(n))
+                # The layout that the checkpoint nearly has: one expert that is missing leaves the others known.
+                nearest = max(entries, key=lambda e: sum(n in present for n in e.hf) / len(e.hf))
+                missing |= dict.fromkeys(n for n in nearest.hf if n not in present)
+                explained |= present.intersection(nearest.hf)
+        explained |= {name for entry in chosen for name in entry.hf}
+        unknown = sorted(n for n in present - explained if not self._may_skip(n))
         if missing or unknown:
+            odd = [f"{what} {_some(names)}" for what, names in (("missing", [*missing]), ("unknown", unknown)) if names]
             raise CheckpointError(
-                f"expected the {len(self.hf_names())} tensors of this model, got missing {_some(sorted(set(missing)))} and "
-                f"unknown {_some(unknown)}; export every parameter once under its HF name"
+                f"expected the {len(self.hf_names())} tensors of this model, got {' and '.join(odd)}; export every parameter "
+                "once under its HF name"
             )
         return [entry for entry in chosen if only is None or only.issuperset(entry.ours)]
 

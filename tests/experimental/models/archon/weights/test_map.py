@@ -67,7 +67,7 @@ def test_map_reads_the_fused_layout_of_experts_too(weights, state):
 
 def test_missing_tensor_is_named(weights, state):
     del state["h.10.e.1.up"]
-    with pytest.raises(CheckpointError, match=r"missing \['h.10.e.1.up'\]"):
+    with pytest.raises(CheckpointError, match=r"got missing \['h.10.e.1.up'\]; export"):
         weights.from_hf(state)
 
 
