@@ -81,7 +81,7 @@ def stage(discovery: Discovery, target: Target, folder: Path) -> str:
     """Write package and tests below `folder`, formatted; returns why the default config is refused, if it is."""
     for path, text in discovery.files().items():
         _write(folder / "package" / target.package.name / path, text)
-    refusal = refusal_of_default(discovery, target, folder)
+    refusal = _refusal_of_default(discovery, target, folder)
     default = "refused" if refusal else "read" if _default_builds(discovery) else "unbuildable"
     files = proof_files(discovery, is_in_tree=target.registry is not None, default=default)
     for path, text in files.items():
@@ -90,7 +90,7 @@ def stage(discovery: Discovery, target: Target, folder: Path) -> str:
     return refusal
 
 
-def refusal_of_default(discovery: Discovery, target: Target, folder: Path) -> str:
+def _refusal_of_default(discovery: Discovery, target: Target, folder: Path) -> str:
     """Why the staged family refuses the default config of its class; empty when it reads it."""
     config, _ = without_dropout(config_class_of(discovery.names.model_type)())
     try:
@@ -147,18 +147,9 @@ def run_tests(target: Target, folder: Path) -> TestRun:
     stage_plugin.write_text(in_tree if target.registry else "", encoding="utf-8")
     paths = [str(folder), str(folder / "package"), str(ROOT)]
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
-    command = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "-q",
-        "-p",
-        "areal_scaffold_stage",
-        "-p",
-        "no:cacheprovider",
-        "--tb=short",
-    ]
-    command += ["--rootdir", str(folder / "tests"), str(folder / "tests")]
+    tests = str(folder / "tests")
+    options = ["-q", "--tb=short", "-p", "areal_scaffold_stage", "-p", "no:cacheprovider", "--rootdir", tests]
+    command = [sys.executable, "-m", "pytest", *options, tests]
     try:
         done = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, timeout=TESTS_DEADLINE_S)
     except subprocess.TimeoutExpired:
