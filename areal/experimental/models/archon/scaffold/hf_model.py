@@ -85,15 +85,17 @@ def check_size(config: PreTrainedConfig) -> None:
     num_parameters = sum(p.numel() for p in model.parameters())
     if num_parameters <= MAX_PARAMETERS:
         return
-    name, part = "", model
+    name, part, total = "", model, num_parameters
     while sizes := {n: sum(p.numel() for p in child.parameters()) for n, child in part.named_children()}:
         largest = max(sizes, key=sizes.__getitem__)
-        if sizes[largest] < num_parameters / 2:
+        if sizes[largest] < num_parameters / 2 and not isinstance(part, nn.ModuleList):  # equal blocks: any of them
             break
+        num_parameters = sizes[largest]
         name, part = f"{name}.{largest}".lstrip("."), part.get_submodule(largest)
+    shapes = ", ".join(f"{n} {tuple(p.shape)}" for n, p in list(part.named_parameters())[:3])
     raise ValueError(
-        f"expected at most {MAX_PARAMETERS:,} parameters, got {num_parameters:,}, most of them in {name} "
-        f"({type(part).__name__}), whose sizes are not among the config's own fields"
+        f"expected at most {MAX_PARAMETERS:,} parameters, got {total:,}, most of them in {name} "
+        f"({type(part).__name__}: {shapes}), whose sizes follow from no field with a known name"
     )
 
 

@@ -100,7 +100,14 @@ class Observer:
             if any(len(found) > 1 for found in calls):
                 raise Refused(f"its blocks ({name}) run {len(calls[0])} times in one pass; Archon's run once")
             return [found[0] for found in calls]
-        raise Refused("it has no list of num_hidden_layers blocks that run in one pass")
+        lists = [
+            f"{name} ({len(module)} {type(module[0]).__name__})"
+            for name, module in self.trace.model.named_modules()
+            if isinstance(module, nn.ModuleList) and len(module) and not name.count(".layers.")
+        ]
+        raise Refused(
+            f"it has no list of num_hidden_layers = {depth} blocks that run in one pass, but {', '.join(lists) or 'no list'}"
+        )
 
     def _embedding_call(self) -> Call:
         embedding = self.trace.model.get_input_embeddings()

@@ -26,19 +26,24 @@ def why_unbuildable(config_class: type[PreTrainedConfig], error: Exception) -> s
     ]
     place = f" ({Path(frames[-1].filename).name}:{frames[-1].lineno}: {frames[-1].line})" if frames else ""
     what = f"no tiny model of it could be built: {type(error).__name__}: {lines[-1] if lines else ''}{place}"
-    mixers = convolving_modules(config_class)
-    if not mixers:
-        return what
-    return f"its blocks hold {', '.join(mixers)} (a convolution, state space or linear attention), which is not known; {what}"
-
-
-def convolving_modules(config_class: type[PreTrainedConfig]) -> list[str]:
-    """The classes in the default model that convolve over tokens in a way that is not known."""
     try:
         with torch.device("meta"):
             model = AutoModelForCausalLM.from_config(config_class())
     except BUILD_ERRORS:
-        return []
+        return f"transformers builds no model of its default config either; name a config.json. {what[0].upper()}{what[1:]}"
+    mixers = _convolving(model)
+    if mixers:
+        kind = "a convolution, state space or linear attention"
+        return f"its blocks hold {', '.join(mixers)} ({kind}), which is not known; {what}"
+    if not any("attention" in type(module).__name__.lower() for module in model.modules()):
+        blocks = max((m for m in model.modules() if isinstance(m, torch.nn.ModuleList)), key=len, default=[])
+        held = sorted({type(child).__name__ for block in blocks for child in block.children()})
+        return f"its blocks hold {', '.join(held)} and no attention (a recurrent model), which is not known; {what}"
+    return what
+
+
+def _convolving(model: torch.nn.Module) -> list[str]:
+    """The classes of modules that convolve over tokens in a way that is not known."""
     owners = {
         type(module).__name__
         for module in model.modules()

@@ -30,7 +30,15 @@ def test_model_that_no_option_computes_is_refused_with_the_module_that_says_so(m
     ("model_type", "reason"),
     [
         ("mamba2", r"its blocks hold Mamba2Mixer \(a convolution, state space or linear attention\)"),
-        ("dbrx", r"no attribute 'rope_theta' \(modeling_dbrx\.py:\d+: self\.rope_theta"),
+        (
+            "dbrx",
+            r"builds no model of its default config either.*'rope_theta' \(modeling_dbrx\.py:\d+: self\.rope_theta",
+        ),
+        ("xlstm", r"its blocks hold .*xLSTMLayer.* and no attention"),
+        (
+            "longcat_flash",
+            r"no list of num_hidden_layers = 8 blocks .* but model\.layers \(4 LongcatFlashDecoderLayer\)",
+        ),
     ],
 )
 def test_model_without_a_tiny_config_is_refused_with_its_mixers_and_the_line_that_failed(model_type, reason):
