@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial, wraps
-from typing import Any, Literal, get_args
+from typing import Any, Literal, Protocol, get_args, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -48,7 +48,7 @@ SAVED_OPS = (
     torch.ops._c10d_functional.all_to_all_single.default,
 )
 # The same, of operators that exist once a module that CPU runs never import has registered them: known by name.
-SAVED_NAMES = frozenset({"torch_attn._varlen_attn.default"})
+SAVED_NAMES = frozenset({"torch_attn._varlen_attn.default", "areal.grouped_linear.default"})
 _ONE_BACKWARD = "_one_backward"
 _PRODUCTS = (aten.mm.default, aten.addmm.default)
 
@@ -84,6 +84,13 @@ class ActivationCheckpointConfig:
             raise ConfigError(f"expected selective_ac_option 'op' or a number >= 1, got {option!r}")
         if not 0.0 <= self.memory_budget <= 1.0:
             raise ConfigError(f"expected memory_budget in [0, 1], got {self.memory_budget}")
+
+
+@runtime_checkable
+class CheckpointedBlock(Protocol):
+    """A block whose forward keeps little of `compute`, and calls it again in the backward."""
+
+    compute: Callable[..., Tensor]
 
 
 def apply_activation_checkpointing(model: ArchonModel, config: ActivationCheckpointConfig, compiles: bool) -> None:
@@ -145,12 +152,15 @@ def _checkpoint_block(block: nn.Module, config: ActivationCheckpointConfig) -> N
     if config.mode == "selective" and not _is_every_nth(config):
         shapes = _forced_shapes(block, config.per_op_sac_force_recompute_mm_shapes_by_fqns)
         options["context_fn"] = partial(_op_contexts, shapes)
+    else:
+        shapes = frozenset()
     plain = type(block).forward
 
-    def forward(self: nn.Module, *args: Any) -> Tensor:
-        return checkpoint(partial(plain, self), *args, **options)
+    def forward(self: CheckpointedBlock, *args: Any) -> Tensor:
+        return checkpoint(self.compute, *args, **options)
 
-    override(block, forward=forward, **{_ONE_BACKWARD: "context_fn" in options})
+    attributes = {"forward": forward, "compute": plain, _ONE_BACKWARD: "context_fn" in options}
+    override(block, ("checkpoint", config, shapes), **attributes)
 
 
 def _forced_shapes(block: nn.Module, fqns: tuple[str, ...]) -> frozenset[tuple[int, ...]]:

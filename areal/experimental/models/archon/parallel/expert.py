@@ -44,20 +44,22 @@ def apply_expert_parallel(model: ArchonModel, dims: ArchonParallelDims) -> None:
     mesh = dims.meshes.sparse[axes]
     ep_group = dims.get_group("ep") if "ep" in axes else None
     etp_group = dims.get_group("etp") if "etp" in axes else None
+    # One object for all layers: their modules share a class then.
+    whole_view: View = identity if etp_group is None else partial(sum_gradient, group=etp_group)
     for moe in moe_layers(model).values():
-        _cut_experts(moe, mesh, axes, etp_group)
+        _cut_experts(moe, mesh, axes, whole_view)
         moe.dispatcher = RankDispatcher(ep_group, etp_group)
         moe.experts.num_partial_sums = dims.expert_tp
 
 
-def _cut_experts(moe: MoE, mesh: DeviceMesh, axes: tuple[str, ...], etp_group: ProcessGroup | None) -> None:
+def _cut_experts(moe: MoE, mesh: DeviceMesh, axes: tuple[str, ...], whole_view: View) -> None:
+    """`whole_view`: of parameters that expert tensor parallelism leaves whole."""
     views: dict[str, View] = {}
     for name, _ in list(moe.experts.named_parameters(recurse=False)):
         inner = _INNER_DIMS.get(name)
         by_axis: dict[str, Placement] = {"ep": Shard(0), "etp": Replicate() if inner is None else Shard(inner)}
         cut_parameter(moe.experts, name, mesh, tuple(by_axis[axis] for axis in axes))
-        sums = inner is None and etp_group is not None
-        views[name] = partial(sum_gradient, group=etp_group) if sums else identity
+        views[name] = whole_view if inner is None else identity
     view_parameters(moe.experts, mesh, views)
 
 

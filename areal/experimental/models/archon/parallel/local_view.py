@@ -8,13 +8,15 @@ attributes, which a property of its class turns into local tensors with the righ
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
+from weakref import WeakValueDictionary
 
 from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.tensor import DTensor, Placement, distribute_tensor
 
 View = Callable[[Tensor], Tensor]
+_CLASSES: WeakValueDictionary[tuple[type, Hashable], type] = WeakValueDictionary()
 
 
 def identity(x: Tensor) -> Tensor:
@@ -35,13 +37,21 @@ def view_parameters(module: nn.Module, mesh: DeviceMesh, views: Mapping[str, Vie
 
     A parameter that FSDP holds sharded, which is on more than `mesh`, is returned as it is: only FSDP looks at it then.
     """
-    override(module, **{name: property(_reader(name, mesh, view)) for name, view in views.items()})
+    readers = {name: property(_reader(name, mesh, view)) for name, view in views.items()}
+    override(module, (mesh, *sorted(views.items(), key=lambda item: item[0])), **readers)
 
 
-def override(module: nn.Module, **attributes: object) -> None:
-    """Give one module other methods or properties than its class, in a class made for it."""
+def override(module: nn.Module, key: Hashable, **attributes: object) -> None:
+    """Give one module other methods or properties than its class.
+
+    Modules of one class that are overridden under one `key` share theirs: code compiled for a class serves all its modules,
+    and torch stops compiling at the ninth. So the key has to tell attributes apart.
+    """
     cls = type(module)
-    module.__class__ = type(cls.__name__, (cls,), attributes)
+    made = _CLASSES.get((cls, key))
+    if made is None:
+        made = _CLASSES[cls, key] = type(cls.__name__, (cls,), attributes)
+    module.__class__ = made
 
 
 def _reader(name: str, mesh: DeviceMesh, view: View) -> Callable[[nn.Module], Tensor | None]:

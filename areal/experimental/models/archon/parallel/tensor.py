@@ -11,6 +11,7 @@ tokens' logits of this rank's part of the vocabulary. Dimensions: N tokens, E hi
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
@@ -53,10 +54,11 @@ def apply_tensor_parallel(model: ArchonModel, mesh: DeviceMesh) -> None:
     """Cut the dense parameters of a model over the ranks of a one-dimensional mesh, in place."""
     group = mesh.get_group()
     is_vocabulary_cut = cuts_vocabulary(model.args, mesh.size())
+    views = {gradient: _view(gradient, group) for gradient in Gradient}
     for plan in list(plan_modules(model, mesh.size())):
         for name, param in plan.parameters.items():
             cut_parameter(plan.module, name, mesh, (param.placement,))
-        _localise(plan, mesh, is_vocabulary_cut)
+        _localise(plan, mesh, views, is_vocabulary_cut)
     for module in model.modules():
         if is_cut(module):
             _hook(module, partial(gather_parts, group=group), partial(scatter_sum, group=group))
@@ -81,18 +83,18 @@ def gather_logits(model: ArchonModel, mesh: DeviceMesh) -> None:
         local = cls.head(self, hidden)
         return gather_same(local.movedim(-1, 0), group).movedim(0, -1)
 
-    override(model, head=head)
+    override(model, ("gathered head", group), head=head)
 
 
-def _localise(plan: ModulePlan, mesh: DeviceMesh, is_vocabulary_cut: bool) -> None:
+def _localise(plan: ModulePlan, mesh: DeviceMesh, views: Mapping[Gradient, View], is_vocabulary_cut: bool) -> None:
     group = mesh.get_group()
-    views = {name: _view(param.gradient, group) for name, param in plan.parameters.items()}
-    if views:
-        view_parameters(plan.module, mesh, views)
+    if plan.parameters:
+        own = {name: views[param.gradient] for name, param in plan.parameters.items()}
+        view_parameters(plan.module, mesh, own)
     if plan.role is Role.EMBEDDING and is_vocabulary_cut:
-        override(plan.module, forward=_method(_vocab_parallel_embedding, group))
+        override(plan.module, ("embedding", group), forward=_method(_vocab_parallel_embedding, group))
     elif plan.role is Role.FLAT_NORM:
-        override(plan.module, forward=_method(_flat_norm, group))
+        override(plan.module, ("norm", group), forward=_method(_flat_norm, group))
 
 
 def _method(function: Any, group: ProcessGroup) -> Any:
