@@ -18,6 +18,7 @@ from transformers.utils import logging as transformers_logging
 
 from areal.experimental.models.archon.base import UnsupportedConfig
 from areal.experimental.models.archon.model_spec import get_model_spec, is_supported_model
+from areal.experimental.models.archon.scaffold import hold_out
 from areal.experimental.models.archon.scaffold.acceptance import accept, check, expect_sizes
 from areal.experimental.models.archon.scaffold.findings import Ambiguous, Refused, Unexplained
 from areal.experimental.models.archon.scaffold.install import (
@@ -117,12 +118,13 @@ def _prove(report: Report, discovery: Discovery, target: Target, request: Reques
         run = run_tests(target, Path(folder))
         report.stats["tests"] = run.summary
         if not run.passed:
-            report.exit = Exit.SCAFFOLD_FAILS
             report.result["test_output"] = run.output[-MAX_OUTPUT:]
-            report.add(
-                [Finding(code="A010", message=f"the generated tests of {request.model_type} fail: {run.summary}")]
-            )
-            report.result["files"] = {p.name: p.read_text() for p in (Path(folder) / "package").rglob("*.py")}
+            _fail(report, Path(folder), f"the generated tests of {request.model_type} fail: {run.summary}")
+            return
+        spec = staged_spec(target, Path(folder))
+        if wrong := hold_out.failures(spec, request.model_type, discovery.study.base):
+            report.result["held_out"] = [str(result) for result in wrong]
+            _fail(report, Path(folder), f"{request.model_type} on a config that was held out: {wrong[0]}")
             return
         if not dry_run:
             written = install(target, Path(folder), request.model_type)
@@ -130,6 +132,13 @@ def _prove(report: Report, discovery: Discovery, target: Target, request: Reques
             report.next.append(
                 f"areal archon check {request.model_type}" if target.registry else f"see {target.package}"
             )
+
+
+def _fail(report: Report, folder: Path, message: str) -> None:
+    """What was staged is shown, and not written."""
+    report.exit = Exit.SCAFFOLD_FAILS
+    report.add([Finding(code="A010", message=message)])
+    report.result["files"] = {p.name: p.read_text() for p in (folder / "package").rglob("*.py")}
 
 
 def describe(report: Report, discovery: Discovery) -> None:
