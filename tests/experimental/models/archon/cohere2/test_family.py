@@ -55,10 +55,10 @@ VARIANTS = {
     "hidden_act=gelu": {"hidden_act": "gelu"},
     "hidden_act=relu": {"hidden_act": "relu"},
     "attention_bias=True": {"attention_bias": True},
-    "layer_types=['sliding_attention', 'sliding_attention', 'full": {
+    "layer_types=['sliding_attention', 'sliding_attention', 'full_attention', 'sliding_attention']": {
         "layer_types": ["sliding_attention", "sliding_attention", "full_attention", "sliding_attention"]
     },
-    "layer_types=['full_attention', 'sliding_attention', 'full_at": {
+    "layer_types=['full_attention', 'sliding_attention', 'full_attention', 'sliding_attention']": {
         "layer_types": ["full_attention", "sliding_attention", "full_attention", "sliding_attention"]
     },
     "rope_parameters=theta": {"rope_parameters": {"rope_theta": 300.0, "rope_type": "default"}},

@@ -71,10 +71,10 @@ VARIANTS = {
     "mlp_only_layers=[1]": {"mlp_only_layers": [1]},
     "mlp_only_layers=[0, 2]": {"mlp_only_layers": [0, 2]},
     "qkv_bias=False": {"qkv_bias": False},
-    "layer_types=['full_attention', 'full_attention', 'full_atten": {
+    "layer_types=['full_attention', 'full_attention', 'full_attention', 'sliding_attention']": {
         "layer_types": ["full_attention", "full_attention", "full_attention", "sliding_attention"]
     },
-    "layer_types=['full_attention', 'sliding_attention', 'full_at": {
+    "layer_types=['full_attention', 'sliding_attention', 'full_attention', 'sliding_attention']": {
         "layer_types": ["full_attention", "sliding_attention", "full_attention", "sliding_attention"]
     },
     "rope_parameters=theta": {"rope_parameters": {"rope_theta": 300.0, "rope_type": "default"}},

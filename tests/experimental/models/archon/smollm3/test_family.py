@@ -58,10 +58,10 @@ VARIANTS = {
     "hidden_act=gelu": {"hidden_act": "gelu"},
     "hidden_act=relu": {"hidden_act": "relu"},
     "no_rope_layers=[1, 1, 0, 1]": {"no_rope_layers": [1, 1, 0, 1]},
-    "layer_types=['full_attention', 'full_attention', 'sliding_at": {
+    "layer_types=['full_attention', 'full_attention', 'sliding_attention', 'full_attention']": {
         "layer_types": ["full_attention", "full_attention", "sliding_attention", "full_attention"]
     },
-    "layer_types=['sliding_attention', 'full_attention', 'sliding": {
+    "layer_types=['sliding_attention', 'full_attention', 'sliding_attention', 'full_attention']": {
         "layer_types": ["sliding_attention", "full_attention", "sliding_attention", "full_attention"]
     },
     "attention_bias=True": {"attention_bias": True},
