@@ -9,9 +9,11 @@ is not known to be without influence on the computation, and differs from the de
 
 from __future__ import annotations
 
+import functools
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from types import MappingProxyType
 from typing import Any
 
 from transformers import PreTrainedConfig
@@ -81,7 +83,7 @@ class HFFields:
             self._values["tie_word_embeddings"] = whole[
                 "tie_word_embeddings"
             ]  # the composite model ties, not its text part
-        self._defaults: dict[str, Any] = type(text)().to_dict()
+        self._defaults = _defaults_of(type(text))
         self._read: set[str] = set()
         if (quantization := self._values.get("quantization_config")) is not None:
             raise UnsupportedConfig(
@@ -147,6 +149,12 @@ class HFFields:
                     raise UnsupportedConfig(name, f"absent ({known})", value)
             elif value != (default := self._defaults[name]):
                 raise UnsupportedConfig(name, f"{default!r} (the {self.model_type} family does not read it)", value)
+
+
+@functools.cache
+def _defaults_of(config_class: type[PreTrainedConfig]) -> Mapping[str, Any]:
+    """The fields of the default config of a class."""
+    return MappingProxyType(config_class().to_dict())
 
 
 def is_off(name: str, value: Any) -> bool:

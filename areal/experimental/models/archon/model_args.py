@@ -9,6 +9,7 @@ default, and in exactly one layer.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Literal, get_args, get_type_hints
@@ -20,14 +21,20 @@ class _Checked:
     """Refuses values outside the `Literal` types of a dataclass, naming field and choices."""
 
     def __post_init__(self) -> None:
-        hints = get_type_hints(type(self))
-        for entry in fields(self):  # type: ignore[arg-type]
-            choices = get_args(hints[entry.name])
-            value = self.__dict__[entry.name]
-            if choices and isinstance(choices[0], str) and value not in choices:
+        for name, choices in _choices(type(self)).items():
+            value = self.__dict__[name]
+            if value not in choices:
                 raise ValueError(
-                    f"{type(self).__name__}.{entry.name}: expected one of {', '.join(map(str, choices))}, got {value!r}"
+                    f"{type(self).__name__}.{name}: expected one of {', '.join(map(str, choices))}, got {value!r}"
                 )
+
+
+@functools.cache
+def _choices(cls: type) -> Mapping[str, tuple[str, ...]]:
+    """The values of the `Literal` fields of a dataclass."""
+    hints = get_type_hints(cls)
+    found = {entry.name: get_args(hints[entry.name]) for entry in fields(cls)}  # type: ignore[arg-type]
+    return {name: choices for name, choices in found.items() if choices and isinstance(choices[0], str)}
 
 
 @dataclass(frozen=True, kw_only=True)
