@@ -109,10 +109,11 @@ def _candidates(config: PreTrainedConfig, head_dim: int, layer_kind: str) -> Ite
     for group in (own, [name for name in names if name not in own]):
         for is_reversed, style, name in itertools.product((False, True), STYLES, group):
             yield True, name, replace(tables[style][name], is_reversed=is_reversed)
-        for style, name, width in itertools.product(STYLES, group, range(2, head_dim + 1, 2)):
+        widths = range(2, head_dim + 1, 2)
+        for is_reversed, style, name, width in itertools.product((False, True), STYLES, group, widths):
             table = tables[style][name]
             if width != table.rotary_dim and _admits(table, width):
-                yield False, name, replace(table, rotary_dim=width)
+                yield False, name, replace(table, rotary_dim=width, is_reversed=is_reversed)
 
 
 def _admits(table: RopeArgs, width: int) -> bool:

@@ -26,6 +26,15 @@ def test_table_with_a_constant_base_is_found_with_the_width_that_rotates(width):
     assert forward_error(model, ours_of(found.args, found.tensors), record.tokens) < 1e-5
 
 
+@pytest.mark.parametrize(("model_type", "is_reversed"), [("llama", False), ("nanochat", True)])
+def test_share_of_the_head_that_a_model_ignores_is_seen_in_either_direction(model_type, is_reversed):
+    config = tiny_config(type(AutoConfig.for_model(model_type)), {"num_attention_heads": 4})
+    config.rope_parameters = {**config.rope_parameters, "partial_rotary_factor": 0.5}
+    found = Observer(trace(build(config, 0), random_tokens(config, 0))).observe()
+    table = found.args.ropes["default"]
+    assert (table.rotary_dim, table.is_reversed) == (found.args.layers[0].mixer.head_dim, is_reversed)
+
+
 def test_scaled_queries_are_a_scale_of_the_scores():
     model = build(tiny_config(type(AutoConfig.for_model("opt")), {}), 0)
     found = Observer(trace(model, random_tokens(model.config, 0))).observe()
