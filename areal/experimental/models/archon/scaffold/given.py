@@ -29,7 +29,7 @@ from areal.experimental.models.archon.scaffold.tiny_config import (
 
 ROPE = "rope_parameters"
 _COMPUTATION = re.compile(
-    r".*(scale|scaling|multiplier|factor|softcap\w*|rope\w*|pattern|window|window_size|chunk_size|layer_types)|clip_qkv"
+    r".*(scale|scaling|multiplier|factor|softcap\w*|rope\w*|pattern|window|window_size|chunk_size|layer_types)|clip_qkv|\w*alibi\w*"
 )
 """Names of fields that are no description: a model that ignores them is not the one that was meant."""
 
@@ -70,8 +70,8 @@ def deviations(given: PreTrainedConfig, rope_width: int) -> dict[str, Any]:
 def unread_fields(given: PreTrainedConfig) -> dict[str, Any]:
     """Fields that neither the class nor its model knows, less those that are off: HF computes the same without them.
 
-    Released configs have some, for programs other than transformers. `Unexplained` for one that by its name asks for a
-    computation, and for a switch that is on.
+    Released configs have some, for programs other than transformers, or that say what its model always does. `Unexplained` for
+    one that by its name asks for another computation.
     """
     known = {*type(given)().to_dict(), *undeclared_fields(type(given)), *WITHOUT_INFLUENCE}
     found = {
@@ -79,7 +79,7 @@ def unread_fields(given: PreTrainedConfig) -> dict[str, Any]:
         for name, value in given.to_dict().items()
         if name not in known and name[0] != "_" and not is_dropout(name) and not is_off(name, value)
     }
-    asking = {name: value for name, value in found.items() if value is True or _COMPUTATION.fullmatch(name)}
+    asking = {name: value for name, value in found.items() if _COMPUTATION.fullmatch(name)}
     if asking:
         named = ", ".join(f"{name}={value!r}" for name, value in asking.items())
         what = (
