@@ -17,7 +17,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from areal.experimental.models.archon.model_args import AttentionArgs, DecoderArgs, DeltaNetArgs, MLAArgs, ShortConvArgs
+from areal.experimental.models.archon.model_args import (
+    ALIBI_WIDTH,
+    AttentionArgs,
+    DecoderArgs,
+    DeltaNetArgs,
+    MLAArgs,
+    ShortConvArgs,
+)
 from areal.utils.errors import ConfigError
 
 _TOKEN_BUCKET = 16
@@ -170,7 +177,8 @@ class SlotCache:
 def token_shape(mixer: AttentionArgs | MLAArgs | DeltaNetArgs | ShortConvArgs) -> TokenShape | None:
     """What a mixer keeps of each token; None for those that keep a state of all tokens instead."""
     if isinstance(mixer, AttentionArgs):
-        return TokenShape(mixer.num_kv_heads, mixer.head_dim, mixer.value_head_dim)
+        key_width = mixer.head_dim + (0 if mixer.alibi is None else ALIBI_WIDTH)
+        return TokenShape(mixer.num_kv_heads, key_width, mixer.value_head_dim)
     if isinstance(mixer, MLAArgs):
         return TokenShape(mixer.num_heads, mixer.nope_head_dim + mixer.rope_head_dim, mixer.value_head_dim)
     return None

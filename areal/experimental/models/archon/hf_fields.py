@@ -148,7 +148,16 @@ class HFFields:
                     )
                     raise UnsupportedConfig(name, f"absent ({known})", value)
             elif value != (default := self._defaults[name]):
-                raise UnsupportedConfig(name, f"{default!r} (the {self.model_type} family does not read it)", value)
+                self._refuse(name, value, default)
+
+    def _refuse(self, name: str, value: Any, default: Any) -> None:
+        """Refuse a value that is not the default; of a nested config, the first entry that means something."""
+        if isinstance(value, dict) and isinstance(default, dict):
+            for key in sorted((value.keys() | default.keys()) - WITHOUT_INFLUENCE):
+                if value.get(key) != default.get(key):
+                    self._refuse(f"{name}.{key}", value.get(key), default.get(key))
+            return
+        raise UnsupportedConfig(name, f"{default!r} (the {self.model_type} family does not read it)", value)
 
 
 @functools.cache

@@ -17,6 +17,10 @@ from typing import Literal, get_args, get_type_hints
 Activation = Literal["silu", "gelu", "gelu_tanh", "relu", "relu2", "xielu", "clamped_swiglu"]
 
 
+ALIBI_WIDTH = 2
+"""Channels that `AttentionArgs.alibi` adds to queries and keys."""
+
+
 class _Checked:
     """Refuses values outside the `Literal` types of a dataclass, naming field and choices."""
 
@@ -123,12 +127,24 @@ class QueryTemperatureArgs:
 
 
 @dataclass(frozen=True, kw_only=True)
+class AlibiArgs:
+    """Linear biases of scores (Press et al. 2022): of H heads, head h = 0, 1, ... adds -factor · m_h · distance.
+
+    With H a power of two, m_h = 2^(-max_bias · (h + 1) / H); with n the next power of two above H, the m_h are those of n/2
+    heads, then every second one of those of n heads.
+    """
+
+    max_bias: float = 8.0
+    factor: float = 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
 class AttentionArgs(_Checked):
     """Grouped-query attention. `rope` names a table of `DecoderArgs.ropes`; None means no positions (NoPE).
 
     gate: `query`: q_proj emits [q | gate] for each head, sigmoid(gate) multiplies the output; `channel`: a projection of its
     own, one gate a channel; `head`: one gate a head. out_norm: over all channels before the output projection.
-    gate_activation: what makes a factor of the gate. clip_qkv: clamp of all projections. value_scale multiplies the output
+    alibi: see there; it makes heads `ALIBI_WIDTH` channels wider where they meet. gate_activation: what makes a factor of the gate. clip_qkv: clamp of all projections. value_scale multiplies the output
     of attention.
     """
 
@@ -145,6 +161,7 @@ class AttentionArgs(_Checked):
     gate_activation: Literal["sigmoid", "softplus"] = "sigmoid"
     clip_qkv: float | None = None
     query_temperature: QueryTemperatureArgs | None = None
+    alibi: AlibiArgs | None = None
     out_norm: NormArgs | None = None
     value_scale: float = 1.0
 
@@ -321,13 +338,16 @@ class HeadArgs:
 
 @dataclass(frozen=True, kw_only=True)
 class DecoderArgs:
-    """A causal decoder. `layers` has one entry a block; `ropes` the tables they name. is_critic: a score a token, no logits."""
+    """A causal decoder. `layers` has one entry a block; `ropes` the tables they name. is_critic: a score a token, no logits.
+
+    max_positions: None where nothing bounds them (alibi).
+    """
 
     vocab_size: int
     hidden_size: int
     layers: tuple[LayerArgs, ...]
     final_norm: NormArgs
-    max_positions: int
+    max_positions: int | None
     ropes: Mapping[str, RopeArgs] = field(default_factory=dict)
     embedding: EmbeddingArgs = EmbeddingArgs()
     head: HeadArgs = HeadArgs()

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from areal.experimental.models.archon.contexts.protocol import TokenInfo
 from areal.experimental.models.archon.model_args import AttentionArgs, QKNormArgs, QueryTemperatureArgs
+from areal.experimental.models.archon.modules.alibi import slopes_of, with_biases
 from areal.experimental.models.archon.modules.fused import FusedLinears
 from areal.experimental.models.archon.modules.norm import Norm
 from areal.experimental.models.archon.modules.rope import rotate
@@ -25,7 +26,12 @@ _GATES: dict[str, Callable[[Tensor], Tensor]] = {"sigmoid": torch.sigmoid, "soft
 
 
 class Attention(nn.Module):
-    """`wo(gate · softmax attention of (wq x, wk x, wv x))`; which tokens meet is the context's business."""
+    """`wo(gate · softmax attention of (wq x, wk x, wv x))`; which tokens meet is the context's business.
+
+    slopes: of `alibi`, one for each head of this rank; no checkpoint holds them.
+    """
+
+    slopes: Tensor | None
 
     def __init__(self, args: AttentionArgs, hidden_size: int, layer: int, rope_style: str) -> None:
         super().__init__()
@@ -42,6 +48,8 @@ class Attention(nn.Module):
         gate_width = {"channel": out_width, "head": args.num_heads}.get(args.gate)
         self.wg = nn.Linear(hidden_size, gate_width, bias=False) if gate_width is not None else None
         self.out_norm = Norm(args.out_norm, out_width) if args.out_norm is not None else None
+        slopes = None if args.alibi is None else slopes_of(args.alibi, args.num_heads)
+        self.register_buffer("slopes", slopes, persistent=False)
         self._fused: FusedLinears | None = None
         is_plain = args.qk_norm is None and args.clip_qkv is None and args.query_temperature is None
         self._turns_together = is_plain and args.gate != "query" and args.rope is not None
@@ -127,6 +135,8 @@ class Attention(nn.Module):
             q_NHD, k_NKD = self._normalise(q_NHD, k_NKD, options)
         if self.args.query_temperature is not None:
             q_NHD = q_NHD * _temperature(self.args.query_temperature, info.positions, q_NHD.dtype)
+        if self.slopes is not None:
+            return with_biases(q_NHD, k_NKD, self.slopes, info.positions, self.args.score.scale)
         return q_NHD, k_NKD
 
     def _normalise(self, q_NHD: Tensor, k_NKD: Tensor, options: QKNormArgs) -> tuple[Tensor, Tensor]:

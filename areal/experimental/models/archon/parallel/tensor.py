@@ -22,6 +22,7 @@ from torch.distributed import ProcessGroup
 from torch.distributed.device_mesh import DeviceMesh
 
 from areal.experimental.models.archon.model import ArchonModel
+from areal.experimental.models.archon.modules.attention import Attention
 from areal.experimental.models.archon.modules.norm import Norm
 from areal.experimental.models.archon.parallel.collectives import (
     all_reduce_sum,
@@ -62,6 +63,8 @@ def apply_tensor_parallel(model: ArchonModel, mesh: DeviceMesh) -> None:
     for module in model.modules():
         if is_cut(module):
             _hook(module, partial(gather_parts, group=group), partial(scatter_sum, group=group))
+        if isinstance(module, Attention) and module.slopes is not None and is_cut(module):
+            module.slopes = module.slopes.chunk(group.size())[group.rank()]
     for block in model.layers.values():
         if not is_cut(mixer_of(block)):
             _hook(mixer_of(block), partial(gather_same, group=group), partial(own_rows, group=group))

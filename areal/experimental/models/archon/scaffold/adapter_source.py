@@ -7,7 +7,7 @@ Called by `source` only.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import fields
 
 from areal.experimental.models.archon.scaffold.rule_sizes import Size, sizes_of
@@ -24,12 +24,14 @@ _PARTS: tuple[str, ...] = (
     "delta_net_rules",
     "ffn_rules",
 )
+_LAYER = "self.model_args.layers[0]"
 _MOE: tuple[str, ...] = ("deepseek_moe_rules", "moe_rules")
 
 
-def rule_lines(found: Sequence[Rule], archon: str) -> tuple[list[str], list[str]]:
-    """Lines of the tuple of rules, and the imports they need."""
-    left = list(found)
+def rule_lines(found: Sequence[Rule], archon: str, conditions: Mapping[Rule, str]) -> tuple[list[str], list[str]]:
+    """Lines of the tuple of rules, and the imports they need. conditions: of rules that hold for some models only."""
+    left = [rule for rule in found if rule not in conditions]
+    sometimes = [rule for rule in found if rule in conditions]
     lines: list[str] = []
     helpers: set[str] = set()
     for name, helper in _helpers():
@@ -37,7 +39,7 @@ def rule_lines(found: Sequence[Rule], archon: str) -> tuple[list[str], list[str]
         if name == "deepseek_moe_rules" and not any("expert_bias" in rule.ours[0] for rule in left):
             continue
         covered = [rule for rule in left if rule in offered]
-        clash = [r for r in left if r not in offered and any(set(r.ours) & set(o.ours) for o in offered)]
+        clash = [r for r in (*left, *sometimes) if r not in offered and any(set(r.ours) & set(o.ours) for o in offered)]
         needed = len(left) // 2 if name in _WHOLE else 2
         if len(covered) >= max(needed, 2) and not clash:
             lines.append(f"*{name}()")
@@ -47,14 +49,15 @@ def rule_lines(found: Sequence[Rule], archon: str) -> tuple[list[str], list[str]
     singles = [_single(rule) for rule in left if rule not in of_nets]
     if not helpers & {*_WHOLE, "base_rules"}:
         singles.append('rename("score.weight", "score.weight")')
-    helpers |= {line.partition("(")[0] for line in (*singles, *map(_single, of_nets))}
+    helpers |= {line.partition("(")[0] for line in (*singles, *map(_single, (*of_nets, *sometimes)))}
+    singles += [f"*(({_single(rule)},) if {conditions[rule].format(layer=_LAYER)} else ())" for rule in sometimes]
     if of_nets:
         singles.append(f"*(rule for net in nets for rule in ({', '.join(map(_single, of_nets))},))")
     imports = [
         f"from {archon}.weights.adapter import StateDictAdapter",
         f"from {archon}.weights.rules import {', '.join(sorted({*helpers, 'Rule'}))}",
     ]
-    names = sorted({name for rule in left if rule.op is not None for name in _op_names(rule.op)})
+    names = sorted({name for rule in (*left, *sometimes) if rule.op is not None for name in _op_names(rule.op)})
     if used := [name for name in names if any(f"{name}(" in line for line in singles)]:
         imports.append(f"from {archon}.weights.ops import {', '.join(used)}")
     mixers = {"mixer.": "AttentionArgs", "net.": "DeltaNetArgs"}
@@ -91,11 +94,16 @@ def _op_source(op: Op | None) -> str:
         return f"Chain(({', '.join(_op_source(part) for part in op.ops)},))"
     if isinstance(op, GroupedSplit):
         parts = [f"({', '.join(Size(rows).code for rows in part)},)" for part in op.parts or ()]
-        return f"GroupedSplit({Size(op.num_groups).code}{f', ({chr(44).join(parts)})' if parts else ''})"
+        return f"GroupedSplit({_groups(op.num_groups)}{f', ({chr(44).join(parts)})' if parts else ''})"
     if isinstance(op, Join):
         return f"Join(({', '.join(Size(rows).code for rows in op.sizes)},))"
     parts = [f"{f.name}={op.__dict__[f.name]!r}" for f in fields(op)]  # type: ignore[arg-type]
     return f"{type(op).__name__}({', '.join(parts)})"
+
+
+def _groups(number: int) -> str:
+    """Groups by the name of what they are, or a constant."""
+    return str(number) if number > 0 else Size(number).code
 
 
 def _op_names(op: Op) -> Iterator[str]:

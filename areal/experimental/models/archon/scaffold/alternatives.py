@@ -16,7 +16,13 @@ from typing import Any, Literal, get_args, get_origin
 from transformers import PreTrainedConfig
 from transformers.activations import ACT2FN
 
-from areal.experimental.models.archon.scaffold.tiny_config import MAX_SMALL, constructor_fields, field_types, usual_size
+from areal.experimental.models.archon.scaffold.tiny_config import (
+    MAX_SMALL,
+    constructor_fields,
+    field_types,
+    is_repeated,
+    usual_size,
+)
 
 _ACTIVATIONS = ("silu", "gelu", "relu", "gelu_pytorch_tanh", "relu2")
 MAX_ALTERNATIVES = 2
@@ -65,7 +71,7 @@ def _instead_of_none(config: PreTrainedConfig, model_class: type, name: str, typ
     if bool in types:
         return [True, False]
     if int in types and (float not in types or re.search(r"size|window|dim|num_|rank|chunk", name)):
-        return [usual_size(name) or 3, 5]
+        return [usual_size(name) or 3, 5, 2, 1]
     if float in types:
         return [0.7, 2.5]
     return _strings(config, model_class, name, "") if str in types else []
@@ -81,6 +87,8 @@ def _lists(config: PreTrainedConfig, model_class: type, name: str, value: list[A
     depth = config.num_hidden_layers
     if not value:
         return [[1], [0, 2]] if depth > 2 else [[1]]
+    if all(is_repeated(item) for item in value):
+        return [[[kinds[::-1], times] for kinds, times in value]]
     if len(value) == depth:
         kinds = list(dict.fromkeys(value))
         if isinstance(value[0], str):

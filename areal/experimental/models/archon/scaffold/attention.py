@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedConfig
 
 from areal.experimental.models.archon.model_args import AttentionArgs, QKNormArgs, RopeArgs
+from areal.experimental.models.archon.scaffold.attends import Attend
 from areal.experimental.models.archon.scaffold.dataflow import (
     LinearCall,
     is_multiple,
@@ -29,7 +30,7 @@ from areal.experimental.models.archon.scaffold.dataflow import (
     snapped_to_one,
 )
 from areal.experimental.models.archon.scaffold.findings import Unexplained
-from areal.experimental.models.archon.scaffold.hf_model import Attend, Call
+from areal.experimental.models.archon.scaffold.hf_model import Call
 from areal.experimental.models.archon.scaffold.norms import FittedNorm, fit_norm
 from areal.experimental.models.archon.scaffold.qk_norms import fit_qk_norm, traced_norms
 from areal.experimental.models.archon.scaffold.scores import fit_scores
@@ -132,8 +133,8 @@ def _fit_reading(mixer: MixerTrace, reading: _Projections, out: LinearCall) -> F
     rope, temperature, factor = fit_rope_and_temperature(
         mixer.config, mixer.where, norms.before_rope, norms.after_rope, mixer.layer_kind
     )
-    score, sinks = fit_scores(mixer.where, mixer.attend, mixer.calls, mixer.config)
-    score = replace(score, scale=score.scale * factor)
+    scores = fit_scores(mixer.where, mixer.attend, mixer.calls, mixer.config)
+    score, sinks = replace(scores.args, scale=scores.args.scale * factor), scores.sinks
     weights = {**reading.weights, "wo.weight": out.weight}
     if out.bias is not None:
         weights["wo.bias"] = out.bias
@@ -163,6 +164,7 @@ def _fit_reading(mixer: MixerTrace, reading: _Projections, out: LinearCall) -> F
         gate=gate,  # type: ignore[arg-type]
         gate_activation=gate_activation,  # type: ignore[arg-type]
         query_temperature=temperature,
+        alibi=scores.alibi,
         clip_qkv=clip,
         out_norm=None if out_norm is None else out_norm.args,
         value_scale=value_scale,
@@ -222,7 +224,7 @@ def _fused(inputs: Sequence[LinearCall], attend: Attend) -> Iterator[_Projection
     if num_heads % num_kv:
         return
     sizes = {"q": num_heads * head_dim, "k": num_kv * head_dim, "v": num_kv * value_dim}
-    for order, groups in itertools.product(itertools.permutations("qkv"), dict.fromkeys((1, num_kv))):
+    for order, groups in itertools.product(itertools.permutations("qkv"), divisors(num_kv)):
         index = torch.arange(fused.width).unflatten(0, (groups, -1))
         parts = dict(zip(order, index.split([sizes[name] // groups for name in order], dim=1), strict=True))
         row = {name: part.flatten() for name, part in parts.items()}
@@ -236,6 +238,11 @@ def _fused(inputs: Sequence[LinearCall], attend: Attend) -> Iterator[_Projection
         yield _Projections(
             label, fused.y[:, row["q"]], fused.y[:, row["k"]], fused.y[:, row["v"]], weights, None, "none"
         )
+
+
+def divisors(number: int) -> list[int]:
+    """What divides a number, the trivial ones first."""
+    return [1, *([number] if number > 1 else []), *(n for n in range(2, number) if number % n == 0)]
 
 
 def _weights(**parts: tuple[Tensor, Tensor | None]) -> dict[str, Tensor]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from typing import Any
 
 from areal.experimental.models.archon.scaffold.findings import Unexplained
@@ -119,7 +120,27 @@ def _split_anyhow(where: str, terms: Terms, index: Sequence[int], values: Sequen
             nodes.append(Leaf(code))
         if len(nodes) == 2:
             return Choice(predicate.code, nodes[0], nodes[1])
+    if (found := _split_by_two(terms, index, values)) is not None:
+        return found
     raise _unexplained(where, terms, index, values)
+
+
+def _split_by_two(terms: Terms, index: Sequence[int], values: Sequence[Any]) -> Choice | None:
+    """A constant where two predicates hold together (or one of them does), an expression elsewhere."""
+    scope = sum(1 << n for n in index)
+    distinct: dict[int, str] = {}
+    for predicate, mask in sorted(zip(terms.predicates, terms.masks), key=lambda pair: pair[0].cost):
+        distinct.setdefault(mask & scope, predicate.code)
+    for (p, p_code), (q, q_code) in combinations(distinct.items(), 2):
+        for mask, code in ((p & q, f"{p_code} and {q_code}"), (p | q, f"{p_code} or {q_code}")):
+            inside = [(n, v) for n, v in zip(index, values) if mask >> n & 1]
+            outside = [(n, v) for n, v in zip(index, values) if not mask >> n & 1]
+            if len(inside) < 2 or not outside or not agree([inside[0][1]] * len(inside), [v for _, v in inside]):
+                continue
+            other = _simple([n for n, _ in outside], [v for _, v in outside], terms)
+            if other is not None:
+                return Choice(code, Leaf(constant([inside[0][1]])), Leaf(other))
+    return None
 
 
 def _simple(index: Sequence[int], values: Sequence[Any], terms: Terms) -> str | None:

@@ -8,6 +8,7 @@ writes down its operands, so that positions, scales, masks and sinks are observe
 
 from __future__ import annotations
 
+import copy
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -21,6 +22,7 @@ from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS, eager_mask
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from transformers.models.llama.modeling_llama import eager_attention_forward
 
+from areal.experimental.models.archon.scaffold.attends import Attend, attends_of_own_code
 from areal.experimental.models.archon.scaffold.findings import Refused
 
 PROBE = "areal_scaffold_probe"
@@ -44,19 +46,6 @@ class Call:
     x: Tensor
     y: Tensor
     result: Any
-
-
-@dataclass
-class Attend:
-    """One call of the attention function; q, k, v are `[batch, heads, T, width]`, out `[batch, T, heads, width]`."""
-
-    module: nn.Module
-    q: Tensor
-    k: Tensor
-    v: Tensor
-    mask: Tensor | None
-    out: Tensor
-    options: dict[str, Any]
 
 
 @dataclass
@@ -119,7 +108,7 @@ _recorders: list[list[Attend]] = []
 def build(config: PreTrainedConfig, seed: int) -> PreTrainedModel:
     """A random fp32 model in eval mode whose every parameter and stored buffer differs from its initial value."""
     torch.manual_seed(seed)
-    model = AutoModelForCausalLM.from_config(config, attn_implementation=PROBE, dtype=torch.float32).eval()
+    model = _initialised(config).eval()
     stored = model.state_dict(keep_vars=True)
     seen: set[int] = set()
     with torch.no_grad():
@@ -130,6 +119,17 @@ def build(config: PreTrainedConfig, seed: int) -> PreTrainedModel:
                 seen.add(id(tensor))
                 tensor.add_(torch.randn_like(tensor) * NOISE)
     return model
+
+
+def _initialised(config: PreTrainedConfig) -> PreTrainedModel:
+    """A model that calls the attention function registered here; its eager code where it only knows classes of its own."""
+    config = copy.deepcopy(config)  # some constructors write what they derive into it
+    try:
+        return AutoModelForCausalLM.from_config(config, attn_implementation=PROBE, dtype=torch.float32)
+    except KeyError as error:
+        if error.args != (PROBE,):
+            raise
+    return AutoModelForCausalLM.from_config(config, attn_implementation="eager", dtype=torch.float32)
 
 
 def random_tokens(config: PreTrainedConfig, seed: int, num_tokens: int = NUM_TOKENS) -> Tensor:
@@ -152,6 +152,8 @@ def trace(model: PreTrainedModel, tokens: Tensor) -> Trace:
     finally:
         for handle in handles:
             handle.remove()
+    if not record.attends:
+        record.attends = attends_of_own_code(model, tokens)
     return record
 
 

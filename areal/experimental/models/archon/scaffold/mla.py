@@ -107,9 +107,9 @@ def _fit(mixer: MixerTrace, parts: _Parts) -> FittedMLA:
     rope = fit_rope(mixer.config, mixer.where, (q[..., nope_dim:], k_rope), after, mixer.layer_kind)
     if rope.name is None:
         raise Unexplained(mixer.where, "latent attention without positions")
-    score, sinks = fit_scores(mixer.where, attend, mixer.calls, mixer.config)
-    if sinks is not None:
-        raise Unexplained(mixer.where, "latent attention with sinks")
+    scores = fit_scores(mixer.where, attend, mixer.calls, mixer.config)
+    if scores.sinks is not None or scores.alibi is not None:
+        raise Unexplained(mixer.where, f"latent attention with {'alibi' if scores.sinks is None else 'sinks'}")
     if not same(rows(attend.out[..., :value_dim].flatten(-2)), parts.out.x):
         raise Unexplained(mixer.where, "the output projection reads something else than the attention output")
     norm, weights = _weights(mixer, parts)
@@ -122,7 +122,7 @@ def _fit(mixer: MixerTrace, parts: _Parts) -> FittedMLA:
         nope_head_dim=nope_dim,
         rope_head_dim=rope_dim,
         value_head_dim=value_dim,
-        score=score,
+        score=scores.args,
         norm=norm,
         rope=rope.name,
         bias=parts.kv_a.bias is not None,

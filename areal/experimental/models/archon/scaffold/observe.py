@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedConfig
 
 from areal.experimental.models.archon.model_args import (
+    AttentionArgs,
     DecoderArgs,
     EmbeddingArgs,
     HeadArgs,
@@ -22,6 +23,7 @@ from areal.experimental.models.archon.model_args import (
     NormArgs,
     RopeArgs,
 )
+from areal.experimental.models.archon.scaffold.attends import Attend
 from areal.experimental.models.archon.scaffold.attention import FittedAttention, MixerTrace, fit_attention
 from areal.experimental.models.archon.scaffold.dataflow import (
     is_multiple,
@@ -35,14 +37,14 @@ from areal.experimental.models.archon.scaffold.dataflow import (
 from areal.experimental.models.archon.scaffold.delta_net import FittedDeltaNet, fit_delta_net, is_delta_net
 from areal.experimental.models.archon.scaffold.feed_forward import FittedFeedForward, fit_feed_forward
 from areal.experimental.models.archon.scaffold.findings import Refused, Unexplained
-from areal.experimental.models.archon.scaffold.hf_model import Attend, Call, Trace, trace_module
+from areal.experimental.models.archon.scaffold.hf_model import Call, Trace, trace_module
 from areal.experimental.models.archon.scaffold.layout import Branch, LayoutSolver
 from areal.experimental.models.archon.scaffold.mla import FittedMLA, fit_mla, is_latent
 from areal.experimental.models.archon.scaffold.moe import FittedMoE, fit_moe, has_experts
 from areal.experimental.models.archon.scaffold.norms import FittedNorm, fit_norm
 from areal.experimental.models.archon.scaffold.positions import fit_positions, what_else
 from areal.experimental.models.archon.scaffold.short_conv import FittedShortConv, fit_short_conv, is_short_conv
-from areal.experimental.models.archon.scaffold.tiny_config import layer_lists
+from areal.experimental.models.archon.scaffold.tiny_config import layer_lists, positions_field
 
 NUM_ROUTED_TOKENS = 500
 
@@ -80,7 +82,7 @@ class Observer:
             hidden_size=calls[0].x.shape[-1],
             layers=layers,
             final_norm=final_norm,
-            max_positions=self._max_positions(),
+            max_positions=self._checked_max_positions(layers),
             ropes=self.ropes,
             embedding=embedding,
             head=head,
@@ -143,11 +145,18 @@ class Observer:
             position_offset=0 if positions is None else positions.offset,
         )
 
-    def _max_positions(self) -> int:
-        try:
-            return int(self.config.max_position_embeddings)
-        except (AttributeError, TypeError) as error:
-            raise Refused("its config has no max_position_embeddings (nor another name for it)") from error
+    def _max_positions(self) -> int | None:
+        field = positions_field(self.config)
+        return None if field is None else int(self.config.to_dict()[field])
+
+    def _checked_max_positions(self, layers: tuple[LayerArgs, ...]) -> int | None:
+        """The bound of positions, which only distances that are added to scores do without."""
+        found = self._max_positions()
+        if found is None and any(
+            not isinstance(m := layer.mixer, AttentionArgs) or m.alibi is None for layer in layers
+        ):
+            raise Refused("its config has no max_position_embeddings (nor another name for it)")
+        return found
 
     def _head(self, x: Tensor) -> tuple[NormArgs, HeadArgs, bool]:
         module = self.trace.model.get_output_embeddings()
@@ -187,10 +196,12 @@ class Observer:
         mixer_call, attend = self._mixer(call)
         feeds = self._feeds(call, mixer_call)
         ffn = Branch(tuple(f.name for f in feeds), *_endpoints(feeds))
-        mix = Branch((mixer_call.name,), mixer_call.x, mixer_call.y)
-        layout = LayoutSolver(self.trace, call, mix, ffn).solve()
         inside = [c for c in self.trace.under(call.name) if any(_is_in(c.name, name) for name in ffn.names)]
         mixer_inside = self.trace.under(mixer_call.name)
+        mix = _without_residual(Branch((mixer_call.name,), mixer_call.x, mixer_call.y), mixer_call, mixer_inside)
+        if len(feeds) == 1:
+            ffn = _without_residual(ffn, feeds[0], inside)
+        layout = LayoutSolver(self.trace, call, mix, ffn).solve()
         mix, mixer_norm, mixer_post = _without_norms(mix, mixer_inside)
         ffn, ffn_norm, ffn_post = _without_norms(ffn, inside)
         roles = {
@@ -309,6 +320,22 @@ class Observer:
 
     def _keep(self, name: str, norm: FittedNorm) -> None:
         self.tensors |= {f"{name}.{part}": t for part, t in norm.weights.items()}
+
+
+def _without_residual(branch: Branch, call: Call, inside: list[Call]) -> Branch:
+    """A branch whose module adds another of its arguments (the residual stream) to what it computes, without that sum."""
+    inside = [c for c in inside if c.name != call.name and c.y.shape[-1] == call.y.shape[-1]]
+    if any(same(c.y, branch.y) for c in inside):
+        return branch
+    for other in [*call.args, *call.kwargs.values()]:
+        if not isinstance(other, Tensor) or other.shape != call.y.shape:
+            continue
+        found = next(
+            (c for c in inside if c.y.numel() == call.y.numel() and same(c.y + other.view_as(c.y), call.y)), None
+        )
+        if found is not None:
+            return Branch(branch.names, branch.x, found.y)
+    return branch
 
 
 def _without_norms(branch: Branch, inside: list[Call]) -> tuple[Branch, Call | None, Call | None]:

@@ -31,7 +31,6 @@ from areal.experimental.models.archon.scaffold import given
 from areal.experimental.models.archon.scaffold.findings import Ambiguous, Refused, Unexplained
 from areal.experimental.models.archon.scaffold.freezing import freeze_unrelated
 from areal.experimental.models.archon.scaffold.hf_model import (
-    PROBE,
     build,
     check_causal,
     check_size,
@@ -40,7 +39,8 @@ from areal.experimental.models.archon.scaffold.hf_model import (
 )
 from areal.experimental.models.archon.scaffold.relate import Family, relate
 from areal.experimental.models.archon.scaffold.rope_study import study_ropes
-from areal.experimental.models.archon.scaffold.rule_sizes import named_sizes
+from areal.experimental.models.archon.scaffold.rule_conditions import conditions
+from areal.experimental.models.archon.scaffold.rule_sizes import named_in_all
 from areal.experimental.models.archon.scaffold.sensitivity import Sample, Study, fields_of
 from areal.experimental.models.archon.scaffold.source import FamilySource, Names
 from areal.experimental.models.archon.scaffold.tiny_config import (
@@ -115,7 +115,9 @@ def discover(
         raise Ambiguous(ambiguous)
     if "second config" in held_out:
         study.samples.append(held_out["second config"])  # the third stays unseen
-    family = relate(study, _rules(study.samples), kinds, failed)
+    rules, renamed = _rules(study.samples)
+    family = relate(study, rules, kinds, failed)
+    family.rule_conditions = renamed
     family.expected |= {} if asked is None else {name: [value] for name, value in given.unread_fields(asked).items()}
     names = names_of(model_type, name, home, config_class, study.model_class)
     named = {"config that was asked for": sample_asked} if any(s is sample_asked for s in study.samples) else {}
@@ -301,19 +303,19 @@ def _tiny(
     try:
         return find_tiny(config_class, _runs, dict(overrides))
     except BUILD_ERRORS as error:
-        if error.args == (PROBE,):
-            raise Refused("its attention does not go through transformers' attention functions") from error
         raise Refused(why_unbuildable(config_class, error)) from error
 
 
-def _rules(samples: list[Sample]) -> list[Rule]:
-    """Rules of the checkpoints of all samples that differ in their tensors, and of the layout in memory."""
-    found: dict[Rule, None] = {}
-    in_memory: dict[Rule, None] = {}
+def _rules(samples: list[Sample]) -> tuple[list[Rule], Mapping[Rule, str]]:
+    """Rules of the checkpoints of all samples that differ in their tensors, and of the layout in memory; conditions of some."""
+    disks: list[tuple[Sample, list[Rule]]] = []
+    memories: list[tuple[Sample, list[Rule]]] = []
     whole: set[Rule] = set()
-    seen: set[tuple[frozenset[str], bool]] = set()
+    seen: set[tuple[object, ...]] = set()
     for sample in samples:
-        kind = frozenset(sample.observation.tensors), _has_one_key_head(sample)
+        first = sample.observation.args.layers[0]
+        heads = first.mixer.num_kv_heads if isinstance(first.mixer, AttentionArgs) else 0
+        kind = frozenset(sample.observation.tensors), heads, first.parallel
         if kind in seen:
             continue
         seen.add(kind)
@@ -321,16 +323,17 @@ def _rules(samples: list[Sample]) -> list[Rule]:
         with tempfile.TemporaryDirectory(prefix="areal-archon-new-") as folder:
             disk = oracle.save(model, Path(folder))
         memory = {name: t.detach() for name, t in model.state_dict().items()}
-        for state, rules in ((disk, found), (memory, in_memory)):
+        for state, rules in ((disk, disks), (memory, memories)):
             inferred = infer_rules(sample.observation.tensors, state)
-            rules |= dict.fromkeys(named_sizes(rule, sample.observation.args) for rule in inferred)
-            whole |= {rule for rule in inferred if rule.op == Split() and not kind[1]}
+            rules.append((sample, inferred))
+            whole |= {rule for rule in inferred if rule.op == Split() and heads != 1}
+    named = named_in_all([(s.observation.args, rules) for s, rules in (*disks, *memories)])
+    found, in_memory = (
+        dict.fromkeys(r for rules in part for r in rules) for part in (named[: len(disks)], named[len(disks) :])
+    )
     everything = [*found, *(rule for rule in in_memory if rule not in found)]
     grouped = {(rule.ours, rule.hf) for rule in everything if isinstance(rule.op, GroupedSplit)}
+    layers = [s.observation.args.layers[0] for s, _ in disks]
     # One group is none: what was seen with one key head only is a case of the rule with groups.
-    return [r for r in everything if r.op != Split() or (r.ours, r.hf) not in grouped or r in whole]
-
-
-def _has_one_key_head(sample: Sample) -> bool:
-    mixer = sample.observation.args.layers[0].mixer
-    return isinstance(mixer, AttentionArgs) and mixer.num_kv_heads == 1
+    kept = [r for r in everything if r.op != Split() or (r.ours, r.hf) not in grouped or r in whole]
+    return kept, conditions(list(zip(layers, named[: len(disks)], strict=True)))

@@ -27,7 +27,9 @@ class FittedPositions:
     rest: Tensor
 
 
-def fit_positions(trace: Trace, x: Tensor, table: Tensor, max_positions: Callable[[], int]) -> FittedPositions | None:
+def fit_positions(
+    trace: Trace, x: Tensor, table: Tensor, max_positions: Callable[[], int | None]
+) -> FittedPositions | None:
     """Learned positions in what the first block reads, `[T, E]`; None when there are none.
 
     table: rows of the token embedding. `Unexplained` when the table does not have `max_positions` rows from position 0 on.
@@ -41,7 +43,7 @@ def fit_positions(trace: Trace, x: Tensor, table: Tensor, max_positions: Callabl
             continue
         weight = call.module.weight.detach()
         offset = _offset(call, weight, len(x))
-        if weight.shape[0] != max_positions() + offset:
+        if weight.shape[0] - offset != max_positions():
             raise Unexplained(
                 call.name,
                 f"has {weight.shape[0]} rows for {max_positions()} positions (max_position_embeddings) from row {offset} on",

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, get_args, get_type_hints
 
@@ -24,7 +24,12 @@ from areal.experimental.models.archon.scaffold.findings import Unexplained
 from areal.experimental.models.archon.scaffold.rotary import known_tables, unknown_entries
 from areal.experimental.models.archon.scaffold.sensitivity import FieldStudy, Sample, Study
 from areal.experimental.models.archon.scaffold.terms import Point, Term, Terms
-from areal.experimental.models.archon.scaffold.tiny_config import depth_field, layer_lists, undeclared_fields
+from areal.experimental.models.archon.scaffold.tiny_config import (
+    depth_field,
+    layer_lists,
+    positions_field,
+    undeclared_fields,
+)
 from areal.experimental.models.archon.weights.rules import Rule
 
 _FIELD = re.compile(r'hf\("(\w+)"')
@@ -79,6 +84,7 @@ class Family:
     ignored: list[str] = field(default_factory=list)
     required: list[str] = field(default_factory=list)
     refused: list[tuple[str, Any]] = field(default_factory=list)
+    rule_conditions: Mapping[Rule, str] = field(default_factory=dict)
 
 
 def relate(study: Study, rules: list[Rule], rope_kinds: Sequence[str], failed_rope_kinds: Sequence[str]) -> Family:
@@ -165,11 +171,11 @@ def _model_fields(terms: Terms, samples: Sequence[Sample], usual: bool) -> dict[
         for name in names
     }
     if not usual:
-        mapped = type(samples[0].config).attribute_map
         if any(s.values.get("vocab_size") != s.observation.args.vocab_size for s in samples):
             raise Unexplained("vocab_size", "the number of logits is not the config's vocab_size")
         nodes["vocab_size"] = Leaf('hf("vocab_size")')
-        nodes["max_positions"] = Leaf(f'hf("{mapped.get("max_position_embeddings", "max_position_embeddings")}")')
+        field = positions_field(samples[0].config)
+        nodes["max_positions"] = Leaf("None" if field is None else f'hf("{field}")')
         nodes["init_std"] = Leaf('hf("initializer_range", 0.02)')
     return nodes
 

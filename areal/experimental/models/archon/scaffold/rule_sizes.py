@@ -7,7 +7,7 @@ Called by `pipeline` on what `weight_rules` finds; `adapter_source` writes the n
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from enum import IntEnum
 
@@ -44,21 +44,48 @@ _CODES = {
 }
 
 
+def named_in_all(found: Sequence[tuple[DecoderArgs, Sequence[Rule]]]) -> list[list[Rule]]:
+    """The rules of several models, with sizes as names; a number of groups that no model's heads explain is a constant."""
+    fixed: dict[tuple[tuple[str, ...], tuple[str, ...]], int] = {}
+    for args, rules in found:
+        for rule in rules:
+            if (
+                isinstance(rule.op, GroupedSplit)
+                and rule.op.parts is None
+                and rule.op.num_groups not in _groups(rule, args)
+            ):
+                fixed[rule.ours, rule.hf] = rule.op.num_groups
+    return [
+        [rule if _has_groups(rule, fixed.get((rule.ours, rule.hf))) else named_sizes(rule, args) for rule in rules]
+        for args, rules in found
+    ]
+
+
+def _has_groups(rule: Rule, number: int | None) -> bool:
+    return isinstance(rule.op, GroupedSplit) and rule.op.num_groups == number
+
+
+def _groups(rule: Rule, args: DecoderArgs) -> dict[int, Size]:
+    """Numbers of heads in whose groups tensors may be stored."""
+    mixers = [layer.mixer for layer in args.layers]
+    if ".linear_attn." in rule.ours[0]:
+        return {m.num_key_heads: Size.NET_KEY_HEADS for m in mixers if isinstance(m, DeltaNetArgs)}
+    heads = {mixer.num_kv_heads for mixer in mixers if isinstance(mixer, AttentionArgs)}
+    return dict.fromkeys(heads if len(heads) == 1 else (), Size.KEY_HEADS)
+
+
 def named_sizes(rule: Rule, args: DecoderArgs) -> Rule:
     """A rule whose sizes are names; `Unexplained` where they are none of the mixer's."""
     mixers = [layer.mixer for layer in args.layers]
     if ".linear_attn." in rule.ours[0]:
         net = next(mixer for mixer in mixers if isinstance(mixer, DeltaNetArgs))
-        groups = {net.num_key_heads: Size.NET_KEY_HEADS}
         widths = {
             net.num_value_heads * net.value_head_dim: Size.NET_VALUES,
             net.num_key_heads * net.key_head_dim: Size.NET_KEYS,
         }
     else:
-        heads = {mixer.num_kv_heads for mixer in mixers if isinstance(mixer, AttentionArgs)}
-        groups = dict.fromkeys(heads if len(heads) == 1 else (), Size.KEY_HEADS)
         widths = {}
-    return replace(rule, op=_named(rule, rule.op, groups, widths))
+    return replace(rule, op=_named(rule, rule.op, _groups(rule, args), widths))
 
 
 def sizes_of(op: Op | None) -> Iterator[Size]:
@@ -67,7 +94,8 @@ def sizes_of(op: Op | None) -> Iterator[Size]:
         for part in op.ops:
             yield from sizes_of(part)
     elif isinstance(op, GroupedSplit):
-        yield Size(op.num_groups)
+        if op.num_groups < 0:
+            yield Size(op.num_groups)
         yield from (Size(rows) for part in op.parts or () for rows in part)
     elif isinstance(op, Join):
         yield from map(Size, op.sizes)

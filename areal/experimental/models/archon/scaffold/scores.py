@@ -1,6 +1,6 @@
 # Copyright 2026 The areal authors
 # SPDX-License-Identifier: Apache-2.0
-"""Recognises how scores become weights: scale, mask (window, chunk), soft cap, sinks.
+"""Recognises how scores become weights: scale, mask (window, chunk), soft cap, sinks, linear biases.
 
 Scale and cap are proposed by the options that HF passes to its attention function; all are verified on its output.
 """
@@ -8,22 +8,33 @@ Scale and cap are proposed by the options that HF passes to its attention functi
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from transformers import PreTrainedConfig
 
 from areal.experimental.models.archon.kernels.reference import masked_attention, visibility
-from areal.experimental.models.archon.model_args import ScoreArgs
+from areal.experimental.models.archon.model_args import AlibiArgs, ScoreArgs
+from areal.experimental.models.archon.modules.alibi import slopes_of, with_biases
+from areal.experimental.models.archon.scaffold.alibi import fit_alibi
+from areal.experimental.models.archon.scaffold.attends import Attend
 from areal.experimental.models.archon.scaffold.dataflow import TOLERANCE, mismatch
 from areal.experimental.models.archon.scaffold.findings import Unexplained
-from areal.experimental.models.archon.scaffold.hf_model import Attend, Call
+from areal.experimental.models.archon.scaffold.hf_model import Call
 
 
-def fit_scores(
-    where: str, attend: Attend, calls: Sequence[Call], config: PreTrainedConfig
-) -> tuple[ScoreArgs, Tensor | None]:
-    """Score options and the sinks `[H]`, if there are any; `Unexplained` when the output is something else."""
+@dataclass(frozen=True)
+class FittedScores:
+    """Score options with the sinks `[H]` and the linear biases, if there are any."""
+
+    args: ScoreArgs
+    sinks: Tensor | None
+    alibi: AlibiArgs | None = None
+
+
+def fit_scores(where: str, attend: Attend, calls: Sequence[Call], config: PreTrainedConfig) -> FittedScores:
+    """Score options; `Unexplained` when the output is something else."""
     num_tokens, num_heads = attend.q.shape[2], attend.q.shape[1]
     visible = torch.ones(num_tokens, num_tokens, dtype=torch.bool).tril()
     if attend.mask is not None:
@@ -33,6 +44,8 @@ def fit_scores(
     q, k, v = (t[0].transpose(0, 1) for t in (attend.q, attend.k, attend.v))
     errors: dict[str, float] = {}
     for scale in _scales(attend):
+        if (biased := _with_alibi(where, attend, visible, scale)) is not None:
+            return biased
         for softcap in _softcaps(attend, config):
             for name, sinks in _sinks(attend, calls, num_heads):
                 args = ScoreArgs(scale=scale, window=window, chunk=chunk, softcap=softcap, sinks=sinks is not None)
@@ -40,8 +53,21 @@ def fit_scores(
                 label = f"scale {scale:.6g}, softcap {softcap}, sinks {name}"
                 errors[label] = error = mismatch(got, attend.out[0])
                 if error < TOLERANCE:
-                    return args, sinks
+                    return FittedScores(args, sinks)
     raise Unexplained(where, "attention is not a softmax of scaled scores over the mask", errors)
+
+
+def _with_alibi(where: str, attend: Attend, visible: Tensor, scale: float) -> FittedScores | None:
+    """Scores with linear biases, if they give the output."""
+    alibi = fit_alibi(where, attend, visible, scale)
+    if alibi is None:
+        return None
+    q, k, v = (t[0].transpose(0, 1) for t in (attend.q, attend.k, attend.v))
+    q, k = with_biases(q, k, slopes_of(alibi, q.shape[1]), torch.arange(len(q)), scale)
+    window, chunk = _pattern(where, visible)
+    args = ScoreArgs(scale=scale, window=window, chunk=chunk)
+    is_right = mismatch(masked_attention(q, k, v, visible, args, None), attend.out[0]) < TOLERANCE
+    return FittedScores(args, None, alibi) if is_right else None
 
 
 def _pattern(where: str, visible: Tensor) -> tuple[int | None, int | None]:

@@ -12,6 +12,7 @@ import copy
 import logging
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import product
 from typing import Any
@@ -22,6 +23,7 @@ from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.activations import ACT2FN
 
 from areal.experimental.models.archon.hf_fields import WITHOUT_INFLUENCE, is_dropout
+from areal.experimental.models.archon.scaffold.alibi import with_other_heads
 from areal.experimental.models.archon.scaffold.alternatives import MAX_ALTERNATIVES, alternatives
 from areal.experimental.models.archon.scaffold.findings import Refused, Unexplained
 from areal.experimental.models.archon.scaffold.hf_model import build, logits_of, random_tokens, trace
@@ -83,6 +85,7 @@ class Study:
         self.tied: dict[str, str] = {}
         self.preferred: dict[str, Any] = {}
         """Values of the config that the user named, tried before others."""
+        self._idle: list[tuple[FieldStudy, PreTrainedConfig, dict[str, Any]]] = []
         self._defaults = type(base)().to_dict()
 
     def default_of(self, name: str) -> Any:
@@ -123,9 +126,18 @@ class Study:
             names = [n for n in fields_of(base) if n not in changes and (has_new_tensors or self._may_interact(n))]
             for _ in self._around(base, changes, names, limit=1):
                 pass
+        self._observe_idle()
         self._try_together()
+        self._try_with_equal_heads()
         self._try_dropouts()
         self._try_in_proportion()
+
+    def _observe_idle(self) -> None:
+        """Values that changed nothing, of fields of which others did: what tells the two apart must hold for both."""
+        for study, config, changes in self._idle:
+            if study.has_influence and study.explained:
+                with suppress(Unexplained, Refused, *BUILD_ERRORS):
+                    self.samples.append(self.sample(config, changes))
 
     def _try_dropouts(self) -> None:
         """Probabilities that do not even drop anything in training mode belong to other heads."""
@@ -158,6 +170,22 @@ class Study:
                 study.has_influence, self.tied[name] = True, other
                 break
 
+    def _try_with_equal_heads(self) -> None:
+        """Switches that no model with grouped heads can have may go with as many key heads as query heads."""
+        fields = fields_of(self.base)
+        heads = {n: self.base.num_attention_heads for n in ("num_key_value_heads", "num_kv_heads") if n in fields}
+        for name, value in fields.items():
+            if not heads or not isinstance(value, bool) or self.fields[name].was_tried:
+                continue
+            change = {name: not value, **heads}
+            try:
+                self.samples.append(self.sample(canonical(changed(self.base, **change)), change))
+            except (Unexplained, Refused, *BUILD_ERRORS):
+                continue
+            study = self.fields[name]
+            study.was_tried = study.has_influence = True
+            study.explained.append(not value)
+
     def _try_in_proportion(self) -> None:
         """Sizes bound by a product (heads times their width are the hidden size) change together with another one.
 
@@ -165,9 +193,7 @@ class Study:
         does not have would look like ones that matter.
         """
         sizes = {n: v for n, v in fields_of(self.base).items() if isinstance(v, int) and not isinstance(v, bool)}
-        stuck = [
-            n for n in sizes if n not in self.tied and not self.fields[n].explained and not self.fields[n].was_tried
-        ]
+        stuck = [n for n in sizes if n not in self.tied and self._is_stuck(self.fields[n])]
         for name in stuck:
             others = [n for n in sizes if n != name]
             if self._is_idle_in_proportion(name, [n for n in others if n in stuck]):
@@ -213,6 +239,11 @@ class Study:
         self.fields[name].idle += values
         return True
 
+    @staticmethod
+    def _is_stuck(field_study: FieldStudy) -> bool:
+        """Whether no other value of a field that may matter was understood."""
+        return not field_study.explained and (field_study.has_influence or not field_study.was_tried)
+
     def _may_interact(self, name: str) -> bool:
         """Whether a field is worth another look once a switch was flipped: all but sizes, activations and tying."""
         study = self.fields.get(name)
@@ -237,6 +268,8 @@ class Study:
         model = build(config, seed)
         record = trace(model, random_tokens(config, seed))
         observation = Observer(record).observe()
+        if (other := with_other_heads(config, observation.args)) is not None:
+            Observer(trace(build(other, seed), random_tokens(other, seed))).observe()
         ours = ours_of(observation.args, observation.tensors)
         is_base = not changes
         gradients = gradient_error(model, ours, record.tokens)[0] if is_base else 0.0
@@ -259,7 +292,7 @@ class Study:
             study = self.fields.setdefault(name, FieldStudy(name, value))
             num_working = num_idle = 0
             for other in self._alternatives(base, name, value):
-                if num_working == limit or num_idle == (limit if changes else MAX_IDLE):
+                if num_working == limit or num_idle == (limit if changes and value is not None else MAX_IDLE):
                     break
                 outcome = self._try(base, model, tokens, expected, {name: other}, changes, study)
                 num_working += outcome is not None and study.has_influence
@@ -302,11 +335,14 @@ class Study:
                 return None
         if fields_of(config).get(study.name) != other:
             return None  # the class puts another value in its place
-        study.was_tried = True
         # A tied model computes the same as an untied one with equal matrices, and is another family of checkpoints.
         if study.name != TIE and _is_same(got, expected):
             study.idle.append(other)
+            self._idle.append((study, config, {**changes, **change}))
+            # A mode that does not read a field says nothing of the base, where it could not be changed.
+            study.was_tried |= not changes or study.name not in fields_of(self.base)
             return False
+        study.was_tried = True
         study.has_influence = True
         try:
             self.samples.append(self.sample(config, {**changes, **change}))

@@ -144,10 +144,9 @@ class FamilySource:
         calls = [match.group(0) for match in _HF_CALL.finditer(expression)]
         if " if " in expression or len(calls) > len(set(calls)) or " and " in expression or " or " in expression:
             for match in _HF_CALL.finditer(expression):
-                local = match.group(1) + ("_" if match.group(1) in _RESERVED else "")
-                hoisted[match.group(0)] = local
+                hoisted[match.group(0)] = _local(match.group(1))
             for match in _ACTIVATION.finditer(expression):
-                hoisted[match.group(0)] = match.group(1) or "hidden_act"
+                hoisted[match.group(0)] = _local(match.group(1) or "hidden_act")
         for code, local in hoisted.items():
             expression = expression.replace(code, local)
         body = [*(f"{local} = {code}" for code, local in hoisted.items()), *lines]
@@ -235,7 +234,7 @@ class FamilySource:
         return self.render("rope", imports="\n".join(sorted(imports)), summary="The only table.", body=body)
 
     def _adapter(self) -> str:
-        lines, imports = rule_lines(self.family.rules, ARCHON)
+        lines, imports = rule_lines(self.family.rules, ARCHON, self.family.rule_conditions)
         return self.render(
             "state_dict_adapter",
             imports="\n".join(imports),
@@ -263,6 +262,11 @@ def emit(node: Node, uses_head_fields: bool = False) -> str:
         if not is_default(node.cls, name, node.fields[name])
     ]
     return f"{node.cls.__name__}({', '.join(parts)})"
+
+
+def _local(field: str) -> str:
+    """The local name of a field that hides none of the names around it."""
+    return f"{field}_" if field in _RESERVED else field
 
 
 def _arguments(function: str) -> str:

@@ -40,6 +40,7 @@ BUILD_ERRORS = (
 NUM_LAYERS = 4
 MAX_SMALL = 8
 """Defaults up to this are counts and switches; larger ones are sizes, which would make the model large."""
+_POSITIONS = r"max_position_embeddings|n_positions|max_sequence_length|max_seq_len|seq_length"
 # First match wins. Values: small, distinct, with groups > 1 and a window shorter than the probe.
 _SIZES: tuple[tuple[str, int], ...] = (
     (r"vocab_size(_per_layer_input)?", 61),
@@ -58,7 +59,7 @@ _SIZES: tuple[tuple[str, int], ...] = (
     (r"shared_(expert_)?intermediate_size", 20),
     (r"moe_(expert_)?intermediate_size|expert_ffn_hidden_size", 24),
     (r".*(intermediate_size|ffn_dim|ffn_hidden_size|n_inner|inner_dim|intermediate_dim).*", 40),
-    (r"max_position_embeddings|n_positions|max_sequence_length|max_seq_len|seq_length", 64),
+    (_POSITIONS, 64),
     (r"original_max_position_embeddings", 16),
     (r"sliding_window(_size)?|attention_chunk_size|window_size|attention_window_size", 6),
     (r"(moe_)?num_(local_|routed_)?experts|n_routed_experts|moe_num_experts|num_moe_experts", 16),
@@ -90,6 +91,7 @@ def tiny_config(config_class: type[PreTrainedConfig], overrides: dict[str, Any])
             kwargs[name] = small
     kwargs |= {name: True for name in _SWITCHED_ON if name in constructor_fields(config_class)}
     kwargs |= {name: size for name in undeclared_fields(config_class) if (size := usual_size(name)) is not None}
+    kwargs |= _with_depth(whole, NUM_LAYERS)
     config = config_class(**{**kwargs, **overrides})
     _cycle_layer_lists(config, whole, overrides)
     _shrink_layer_lists(config)
@@ -182,7 +184,9 @@ def undeclared_fields(config_class: type[PreTrainedConfig]) -> frozenset[str]:
         known = config_class().to_dict()
     except BUILD_ERRORS:
         known = constructor_fields(config_class)
-    return frozenset(_READS.findall(model_source(config_class))) - known.keys() - config_class.attribute_map.keys()
+    properties = set(dir(config_class))
+    named = frozenset(_READS.findall(model_source(config_class)))
+    return named - known.keys() - config_class.attribute_map.keys() - properties
 
 
 def field_types(config_class: type[PreTrainedConfig], name: str) -> tuple[type, ...]:
@@ -193,6 +197,14 @@ def field_types(config_class: type[PreTrainedConfig], name: str) -> tuple[type, 
         known = {"int": int, "float": float, "bool": bool, "str": str, "None": type(None)}
         return tuple(known[name] for name in known if name in names)
     return tuple(get_origin(member) or member for member in get_args(hint) or (hint,))
+
+
+def positions_field(config: PreTrainedConfig) -> str | None:
+    """The name of the field that bounds positions; None where there is none."""
+    mapped = config.attribute_map.get("max_position_embeddings", "max_position_embeddings")
+    fields = config.to_dict()
+    names = [mapped, *(name for name in fields if re.fullmatch(_POSITIONS, name))]
+    return next((name for name in names if isinstance(fields.get(name), int)), None)
 
 
 def depth_field(config: PreTrainedConfig) -> str:
@@ -211,6 +223,8 @@ def changed(config: PreTrainedConfig, **values: Any) -> PreTrainedConfig:
             setattr(copied, name, value)
         if _DEPTH.fullmatch(name):
             _fit_layer_lists(copied, config.num_hidden_layers, value)
+            for counted, kinds in _with_depth(config, value).items():
+                setattr(copied, counted, kinds)
     return copied
 
 
@@ -316,6 +330,24 @@ def shrink_rope_table(table: dict[str, Any]) -> None:
     """Let a table be scaled from a length that the probe exceeds."""
     if (table.get("original_max_position_embeddings") or 0) > 64:
         table["original_max_position_embeddings"] = 16
+
+
+def _with_depth(config: PreTrainedConfig, depth: int) -> dict[str, Any]:
+    """The fields that spell the kinds of layers as `[[kinds, how often], ...]`, for another number of layers (gpt_neo)."""
+    before = config.num_hidden_layers
+    found = {}
+    for name, value in config.to_dict().items():
+        if isinstance(value, list) and value and all(is_repeated(item) for item in value):
+            total = sum(len(kinds) * times for kinds, times in value)
+            counts = [times * depth / before for _, times in value]
+            if total == before and all(count == int(count) for count in counts):
+                found[name] = [[kinds, int(count)] for (kinds, _), count in zip(value, counts)]
+    return found
+
+
+def is_repeated(item: Any) -> bool:
+    """Whether an entry says which kinds of layers come how often."""
+    return isinstance(item, list | tuple) and len(item) == 2 and isinstance(item[0], list) and isinstance(item[1], int)
 
 
 def _fit_layer_lists(config: PreTrainedConfig, before: int, depth: int) -> None:

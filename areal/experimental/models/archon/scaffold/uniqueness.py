@@ -122,6 +122,10 @@ def _of_attention(attention: AttentionArgs) -> Iterator[tuple[str, AttentionArgs
         yield "wider window", replace(attention, score=replace(score, window=score.window + 1))
     if score.softcap is not None:
         yield "no softcap", replace(attention, score=replace(score, softcap=None))
+    if attention.alibi is not None:
+        yield "no alibi", replace(attention, alibi=None)
+        steeper = replace(attention.alibi, factor=attention.alibi.factor * 1.1)
+        yield "alibi of other slopes", replace(attention, alibi=steeper)
     if attention.rope is not None:
         yield "no rope", replace(attention, rope=None)
     qk_norm = attention.qk_norm

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
 from areal.experimental.models.archon.model_args import (
+    AlibiArgs,
     AttentionArgs,
     DecoderArgs,
     DeltaNetArgs,
@@ -119,6 +120,12 @@ POSITIONS = replace(
     layers=(replace(LAYER, mixer=replace(ATTENTION, rope=None)),) * 2,
     ropes={},
     embedding=EmbeddingArgs(scale=1.5, norm=NORM, has_positions=True, position_offset=2),
+)
+ALIBI = replace(
+    DENSE,
+    layers=(replace(LAYER, mixer=replace(ATTENTION, rope=None, alibi=AlibiArgs(max_bias=3.0, factor=0.7))),) * 2,
+    ropes={},
+    max_positions=None,
 )
 BIASED_EXPERTS = replace(
     EXPERTS, experts=ExpertArgs(intermediate_size=8, activation="clamped_swiglu", clamp=2.0, bias=True)

@@ -11,6 +11,7 @@ import pytest
 from areal.experimental.models.archon.model_args import DecoderArgs
 from tests.distributed import run_ranks
 from tests.experimental.models.archon.parallel.cases import (
+    ALIBI,
     CRITIC,
     DENSE,
     MIXERS,
@@ -73,7 +74,9 @@ def test_step_of_a_model_with_experts_equals_that_of_one_process(world_size: int
 
 @pytest.mark.parametrize("sizes", [{"tp": 2}, {"cp": 2}], ids=str)
 @pytest.mark.parametrize(
-    "args", [MIXERS, RICH, TIED, CRITIC, POSITIONS], ids=["mixers", "rich", "tied", "critic", "positions"]
+    "args",
+    [MIXERS, RICH, TIED, CRITIC, POSITIONS, ALIBI],
+    ids=["mixers", "rich", "tied", "critic", "positions", "alibi"],
 )
 def test_step_of_other_options_equals_that_of_one_process(args: DecoderArgs, sizes: dict[str, int]) -> None:
     _check(args, 2, sizes)

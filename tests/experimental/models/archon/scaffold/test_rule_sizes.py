@@ -22,7 +22,7 @@ def test_sizes_of_gated_delta_net_are_written_as_expressions_over_each_net():
         Rule((QKV, Z), ("a.{i}.qkvz",), GroupedSplit(2, ((16, 16, 24), (24,)))),
         Rule((QKV,), ("q", "k"), Join((16, 24))),
     ]
-    lines, imports = rule_lines([named_sizes(rule, ARGS) for rule in rules], "archon")
+    lines, imports = rule_lines([named_sizes(rule, ARGS) for rule in rules], "archon", {})
     (line,) = [line for line in lines if "for net in nets" in line]
     keys, values = "net.num_key_heads * net.key_head_dim", "net.num_value_heads * net.value_head_dim"
     assert f"GroupedSplit(net.num_key_heads, (({keys}, {keys}, {values},),({values},)))" in line

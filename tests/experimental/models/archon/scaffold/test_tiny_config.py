@@ -5,7 +5,7 @@
 import pytest
 
 from areal.experimental.models.archon.scaffold.pipeline import config_class_of
-from areal.experimental.models.archon.scaffold.tiny_config import find_tiny, tiny_config
+from areal.experimental.models.archon.scaffold.tiny_config import changed, find_tiny, tiny_config
 
 
 def test_rotating_part_of_a_tiny_head_is_made_of_pairs():
@@ -25,3 +25,10 @@ def test_error_of_a_model_is_reported_before_that_of_a_config_that_another_repai
 
     with pytest.raises(ValueError, match="no such model"):
         find_tiny(config_class_of("dots3_note_text"), works, {})
+
+
+def test_kinds_that_are_told_by_how_often_they_come_follow_the_depth():
+    config = tiny_config(config_class_of("gpt_neo"), {})
+    assert config.attention_types == [[["global", "local"], 2]]
+    deeper = changed(config, num_layers=6)
+    assert (deeper.attention_types, len(deeper.attention_layers)) == ([[["global", "local"], 3]], 6)
