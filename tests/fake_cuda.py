@@ -4,7 +4,7 @@
 
 Torch's fake tensors let some mistakes pass that a GPU refuses, and know nothing of the constraints of kernels: `Watch` adds
 both, and counts what makes the host wait for the device. Numbers, speed and memory cannot be checked this way.
-Gradients need `tests.fake_cuda_backward` in a process of its own.
+Gradients need a process that loaded `fake_cuda_hooks.cpp` before torch, as `fake_cuda_gradients` of the Archon tests does.
 """
 
 from __future__ import annotations
