@@ -4,6 +4,7 @@
 
 import pytest
 
+from areal.experimental.models.archon.base import UnsupportedConfig
 from areal.experimental.models.archon.nanochat.spec import SPEC
 from areal.experimental.models.archon.proof import CHECKS, FamilyProof
 
@@ -66,6 +67,7 @@ VARIANTS = {
     },
 }
 WHOLE = {"default": {}}
+REFUSED = [("rope_parameters", {"rope_theta": 10000.0, "rope_type": "default", "partial_rotary_factor": 0.5})]
 PROOF = FamilyProof(SPEC, "nanochat", base=BASE, variants=VARIANTS, seeds=(0, 1, 2))
 
 
@@ -79,3 +81,9 @@ def test_config_passes_check(config, check):
 @pytest.mark.parametrize("config", WHOLE)
 def test_config_of_full_size_is_read_and_complete_on_meta(config):
     assert PROOF.load_on_meta(PROOF.whole(WHOLE[config]))
+
+
+@pytest.mark.parametrize(("field", "value"), REFUSED)
+def test_value_that_was_not_explained_is_refused(field, value):
+    with pytest.raises(UnsupportedConfig):
+        PROOF.read(PROOF.tiny({field: value}))

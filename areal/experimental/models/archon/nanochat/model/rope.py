@@ -13,5 +13,6 @@ from areal.experimental.models.archon.model_args import RopeArgs
 
 def ropes(hf: HFFields) -> dict[str, RopeArgs]:
     """The tables of `rope_parameters`, half style."""
-    tables = expect_whole_heads(rope_tables(hf, head_fields(hf)["head_dim"]))
+    tables = rope_tables(hf, head_fields(hf)["head_dim"])
+    expect_whole_heads(tables)
     return {name: replace(table, is_reversed=True) for name, table in tables.items()}
