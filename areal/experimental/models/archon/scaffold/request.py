@@ -21,6 +21,8 @@ from areal.experimental.models.archon.scaffold.findings import Refused
 from areal.experimental.models.archon.scaffold.tiny_config import BUILD_ERRORS
 from areal.harness.core.errors import UsageProblem
 
+_FLOAT = "__float__"
+
 
 @dataclass(frozen=True)
 class Request:
@@ -61,12 +63,17 @@ def read_request(model: str) -> Request:
 def _fields_of(file: Path) -> dict[str, Any]:
     """The object in a config file; `UsageProblem` when it is none, or names no model type."""
     try:
-        fields = json.loads(file.read_text(encoding="utf-8"))
+        fields = json.loads(file.read_text(encoding="utf-8"), object_hook=_with_floats)
     except (OSError, ValueError) as error:
         raise UsageProblem(f"expected JSON in {file}, got {type(error).__name__}: {error}", code="model") from error
     if not isinstance(fields, dict) or not isinstance(fields.get("model_type"), str):
         raise UsageProblem(f"expected an HF config with a string model_type, got {file} without", code="model")
     return fields
+
+
+def _with_floats(entry: dict[str, Any]) -> Any:
+    """An object of a file; a float where it is the way in which `save_pretrained` writes one that JSON lacks."""
+    return float(entry[_FLOAT]) if entry.keys() == {_FLOAT} else entry
 
 
 def _unknown(model_type: str) -> str:

@@ -40,14 +40,9 @@ def test_field_that_only_the_model_reads_is_a_size_like_others():
 
 
 def test_descriptions_for_other_programs_are_kept_at_their_values():
-    fields = {
-        "max_window_layers": 48,
-        "head_dim": 128,
-        "scoring_func": "softmax",
-        "moe_layer_freq": 1,
-        "use_mla": False,
-    }
-    assert unread_fields(config_of("qwen3_moe", **fields)) == {"max_window_layers": 48, "scoring_func": "softmax"}
+    fields = {"max_window_layers": 48, "scoring_func": "softmax", "attn_output_gate": True}
+    off = {"moe_layer_freq": 1, "use_mla": False}
+    assert unread_fields(config_of("qwen3_moe", head_dim=128, **fields, **off)) == fields
 
 
 @pytest.mark.parametrize("field", [{"logit_scale": 2.0}, {"attention_window": 64}, {"use_alibi": True}])

@@ -5,6 +5,7 @@
 import json
 
 import pytest
+from transformers import AutoConfig
 
 from areal.experimental.models.archon.scaffold.acceptance import check
 from areal.experimental.models.archon.scaffold.findings import Refused, Unexplained
@@ -24,6 +25,12 @@ def test_model_is_named_by_type_config_or_folder(tmp_path):
     assert by_folder.model_type == by_file.model_type == "cohere2"
     assert by_folder.config.logit_scale == by_file.config.logit_scale == 0.5
     assert by_folder.folder == tmp_path and by_file.folder is None
+
+
+def test_floats_that_json_lacks_are_read_as_save_pretrained_writes_them(tmp_path):
+    AutoConfig.for_model("granitemoehybrid").save_pretrained(tmp_path)
+    assert "__float__" in (tmp_path / "config.json").read_text()
+    assert read_request(str(tmp_path)).config.time_step_limit[1] == float("inf")
 
 
 def test_composite_config_stands_for_its_text_part_tied_as_the_whole(tmp_path):
