@@ -64,6 +64,16 @@ def test_size_is_no_rounded_quotient():
         explain("option", terms, range(len(values)), values)
 
 
+def test_width_by_the_rounding_rule_of_llama_is_found():
+    base = {"width": 40, "multiple_of": 16, "factor": 1.3}
+    changes = [{}, {"width": 80}, {"width": 41}, {"multiple_of": 12}, {"factor": 2.1}]
+    points = [Point({**base, **change}, None, None) for change in changes]
+    values = [-(-int(p.fields["factor"] * int(2 * p.fields["width"] / 3)) // p.fields["multiple_of"]) for p in points]
+    values = [v * p.fields["multiple_of"] for v, p in zip(values, points)]
+    node = explain("option", Terms(points), range(len(values)), values)
+    assert node == Leaf('rounded_up(hf("factor") * int(2 * hf("width") / 3), hf("multiple_of"))')
+
+
 def test_option_that_is_absent_in_some_configs_becomes_a_choice():
     terms, values = terms_of(lambda f, i: NormArgs(eps=f["scale"]) if f["deep"] else None)
     node = explain("norm", terms, range(len(values)), values)
