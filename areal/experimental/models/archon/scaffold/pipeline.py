@@ -28,6 +28,7 @@ from areal.experimental.models.archon.model_args import AttentionArgs
 from areal.experimental.models.archon.proof import oracle
 from areal.experimental.models.archon.proof.case import Case
 from areal.experimental.models.archon.scaffold import given
+from areal.experimental.models.archon.scaffold.combinations import try_combinations
 from areal.experimental.models.archon.scaffold.findings import Ambiguous, Refused, Unexplained
 from areal.experimental.models.archon.scaffold.freezing import freeze_unrelated
 from areal.experimental.models.archon.scaffold.hf_model import (
@@ -101,6 +102,7 @@ def discover(
     progress(f"tiny model of {model_type}")
     study, sample_asked = _begin(config_class, asked)
     study.run()
+    try_combinations(study)
     if sample_asked is not None:
         study.samples.append(sample_asked)
     progress(f"{len(study.samples)} configs observed, {len(study.fields)} fields tried")

@@ -276,7 +276,7 @@ def _classify(field_study: FieldStudy, used: set[str], study: Study, family: Fam
         if isinstance(base, list) and name in layer_lists(study.base):
             family.expected_each[name] = list(dict.fromkeys(base))
         else:
-            family.expected[name] = [base]
+            family.expected[name] = [base, *(v for v in field_study.equal_to_base if not isinstance(v, list))]
 
 
 def _was_always_the_same(field_study: FieldStudy, study: Study) -> bool:

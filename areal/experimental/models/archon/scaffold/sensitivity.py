@@ -11,10 +11,9 @@ from __future__ import annotations
 import copy
 import logging
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
-from itertools import product
 from typing import Any
 
 import torch
@@ -39,9 +38,6 @@ RETRY = 100
 TIE = "tie_word_embeddings"
 MAX_IDLE = 5
 """Values without influence after which a field has none: of an upper bound, only smaller ones change anything."""
-_PROPORTIONS = ((2, 2), (2, 0.5), (0.5, 2), (0.5, 0.5))
-_MAX_PROPORTIONS = 2
-"""Observations of a size together with others: with one, the other size could explain all that changed."""
 
 logger = logging.getLogger(__name__)
 
@@ -64,7 +60,10 @@ class Sample:
 
 @dataclass
 class FieldStudy:
-    """What is known of one field. `explained`: values with an observation; `idle`: values that changed nothing; `unexplained`: value and why not."""
+    """What is known of one field. `explained`: values with an observation; `idle`: values that changed nothing; `unexplained`: value and why not.
+
+    idle_in, active_in: by mode (fields that were changed before), values that changed nothing there, and whether others did.
+    """
 
     name: str
     base: Any
@@ -73,6 +72,13 @@ class FieldStudy:
     explained: list[Any] = field(default_factory=list)
     idle: list[Any] = field(default_factory=list)
     unexplained: list[tuple[Any, str]] = field(default_factory=list)
+    idle_in: dict[str, list[Any]] = field(default_factory=dict)
+    active_in: set[str] = field(default_factory=set)
+
+    @property
+    def equal_to_base(self) -> list[Any]:
+        """Values that compute the same as the base in every mode in which others do not."""
+        return [v for v in dict.fromkeys(self.idle) if all(v in self.idle_in.get(mode, ()) for mode in self.active_in)]
 
 
 class Study:
@@ -127,10 +133,7 @@ class Study:
             for _ in self._around(base, changes, names, limit=1):
                 pass
         self._observe_idle()
-        self._try_together()
-        self._try_with_equal_heads()
         self._try_dropouts()
-        self._try_in_proportion()
 
     def _observe_idle(self) -> None:
         """Values that changed nothing, of fields of which others did: what tells the two apart must hold for both."""
@@ -150,99 +153,9 @@ class Study:
                 except BUILD_ERRORS:
                     break
                 torch.manual_seed(self.seed)
-                logits.append(_logits(model, tokens))
+                logits.append(plain_logits(model, tokens))
             if len(logits) == 2 and torch.equal(*logits):
                 self.fields[name] = FieldStudy(name, self.base.to_dict()[name], was_tried=True)
-
-    def _try_together(self) -> None:
-        """Fields that cannot change alone may follow an equal one (as many key heads as query heads)."""
-        sizes = {n: v for n, v in fields_of(self.base).items() if isinstance(v, int) and not isinstance(v, bool)}
-        for name, value in sizes.items():
-            study = self.fields[name]
-            if not value or study.explained or (study.was_tried and not study.has_influence):
-                continue
-            for other in (n for n, v in sizes.items() if v == value and n != name and n not in self.tied):
-                try:
-                    config = canonical(changed(self.base, **{name: value * 2, other: value * 2}))
-                    self.samples.append(self.sample(config, {name: value * 2, other: value * 2}))
-                except (Unexplained, Refused, *BUILD_ERRORS):
-                    continue
-                study.has_influence, self.tied[name] = True, other
-                break
-
-    def _try_with_equal_heads(self) -> None:
-        """Switches that no model with grouped heads can have may go with as many key heads as query heads."""
-        fields = fields_of(self.base)
-        heads = {n: self.base.num_attention_heads for n in ("num_key_value_heads", "num_kv_heads") if n in fields}
-        for name, value in fields.items():
-            if not heads or not isinstance(value, bool) or self.fields[name].was_tried:
-                continue
-            change = {name: not value, **heads}
-            try:
-                self.samples.append(self.sample(canonical(changed(self.base, **change)), change))
-            except (Unexplained, Refused, *BUILD_ERRORS):
-                continue
-            study = self.fields[name]
-            study.was_tried = study.has_influence = True
-            study.explained.append(not value)
-
-    def _try_in_proportion(self) -> None:
-        """Sizes bound by a product (heads times their width are the hidden size) change together with another one.
-
-        Without this an option that follows from such a size would look like a constant, and sizes of layers that a model
-        does not have would look like ones that matter.
-        """
-        sizes = {n: v for n, v in fields_of(self.base).items() if isinstance(v, int) and not isinstance(v, bool)}
-        stuck = [n for n in sizes if n not in self.tied and self._is_stuck(self.fields[n])]
-        for name in stuck:
-            others = [n for n in sizes if n != name]
-            if self._is_idle_in_proportion(name, [n for n in others if n in stuck]):
-                continue
-            for change, config in self._in_proportion(name, others):
-                try:
-                    self.samples.append(self.sample(config, change))
-                except (Unexplained, Refused, *BUILD_ERRORS):
-                    continue
-                self.fields[name].has_influence = True
-                self.fields[name].explained.append(change[name])
-                if len(self.fields[name].explained) == _MAX_PROPORTIONS:
-                    break
-
-    def _in_proportion(self, name: str, others: Sequence[str]) -> Iterator[tuple[dict[str, Any], PreTrainedConfig]]:
-        """Changes of a size together with another one, and their configs."""
-        sizes = fields_of(self.base)
-        for other, (factor, other_factor) in product(others, _PROPORTIONS):
-            change = {name: int(sizes[name] * factor), other: int(sizes[other] * other_factor)}
-            try:
-                config = canonical(changed(self.base, **change))
-            except BUILD_ERRORS:
-                continue
-            if all(fields_of(config).get(field_name) == value for field_name, value in change.items()):
-                yield change, config
-
-    def _is_idle_in_proportion(self, name: str, others: Sequence[str]) -> bool:
-        """Whether a size changes nothing together with one of the others: both belong to layers that are not there."""
-        model, tokens = build(self.base, self.seed), random_tokens(self.base, self.seed)
-        expected = _logits(model, tokens)
-        idle: dict[str, list[int]] = {other: [] for other in others}
-        for change, config in self._in_proportion(name, others):
-            (_, value), (other, _) = change.items()
-            try:
-                if _is_same(_logits_with_weights_of(model, config, tokens, self.seed), expected):
-                    idle[other].append(value)
-            except BUILD_ERRORS:
-                continue
-        values = max(idle.values(), key=len, default=[])
-        if len(values) < _MAX_PROPORTIONS:
-            return False
-        self.fields[name].was_tried = True
-        self.fields[name].idle += values
-        return True
-
-    @staticmethod
-    def _is_stuck(field_study: FieldStudy) -> bool:
-        """Whether no other value of a field that may matter was understood."""
-        return not field_study.explained and (field_study.has_influence or not field_study.was_tried)
 
     def _may_interact(self, name: str) -> bool:
         """Whether a field is worth another look once a switch was flipped: all but sizes, activations and tying."""
@@ -286,7 +199,7 @@ class Study:
         """Change each field of a base alone; yields the changes that switch something, and whether tensors came with it."""
         model = build(base, self.seed)
         tokens = random_tokens(base, self.seed)
-        expected = _logits(model, tokens)
+        expected = plain_logits(model, tokens)
         for name in names:
             value = fields_of(base)[name]
             study = self.fields.setdefault(name, FieldStudy(name, value))
@@ -327,23 +240,25 @@ class Study:
             return None
         try:
             # Not read back from its file: the class might change other fields with it.
-            got = _logits_with_weights_of(model, changed(base, **change), tokens, self.seed)
+            got = logits_with_weights_of(model, changed(base, **change), tokens, self.seed)
         except BUILD_ERRORS:
             try:
-                got = _logits_with_weights_of(model, config, tokens, self.seed)
+                got = logits_with_weights_of(model, config, tokens, self.seed)
             except BUILD_ERRORS:
                 return None
         if fields_of(config).get(study.name) != other:
             return None  # the class puts another value in its place
         # A tied model computes the same as an untied one with equal matrices, and is another family of checkpoints.
-        if study.name != TIE and _is_same(got, expected):
+        if study.name != TIE and is_same(got, expected):
             study.idle.append(other)
+            study.idle_in.setdefault(repr(changes), []).append(other)
             self._idle.append((study, config, {**changes, **change}))
             # A mode that does not read a field says nothing of the base, where it could not be changed.
             study.was_tried |= not changes or study.name not in fields_of(self.base)
             return False
         study.was_tried = True
         study.has_influence = True
+        study.active_in.add(repr(changes))
         try:
             self.samples.append(self.sample(config, {**changes, **change}))
             study.explained.append(other)
@@ -377,24 +292,25 @@ def _is_switch(value: Any, other: Any) -> bool:
     return isinstance(value, bool | str | list) or value is None or (other is None and value != 0) or is_off
 
 
-def _is_same(got: Tensor | None, expected: Tensor) -> bool:
+def is_same(got: Tensor | None, expected: Tensor) -> bool:
     """Whether logits did not change; None are those of other tensors."""
     return got is not None and float((got - expected).abs().max()) <= NO_INFLUENCE * float(expected.abs().max())
 
 
-def _logits(model: PreTrainedModel, tokens: Tensor) -> Tensor:
+def plain_logits(model: PreTrainedModel, tokens: Tensor) -> Tensor:
+    """Logits without gradients."""
     with torch.no_grad():
         return logits_of(model, tokens)
 
 
-def _logits_with_weights_of(
+def logits_with_weights_of(
     model: PreTrainedModel, config: PreTrainedConfig, tokens: Tensor, seed: int
 ) -> Tensor | None:
     """Logits of another config with the same weights; None when they do not fit."""
     other = build(copy.deepcopy(config), seed)
     state = model.state_dict()
     if {n: t.shape for n, t in state.items()} != {n: t.shape for n, t in other.state_dict().items()}:
-        _logits(other, tokens.clamp(max=config.vocab_size - 1))
+        plain_logits(other, tokens.clamp(max=config.vocab_size - 1))
         return None
     other.load_state_dict(state)
-    return _logits(other, tokens)
+    return plain_logits(other, tokens)

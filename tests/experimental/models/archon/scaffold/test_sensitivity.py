@@ -4,10 +4,11 @@
 
 import pytest
 
+from areal.experimental.models.archon.scaffold.combinations import is_idle_in_proportion
 from areal.experimental.models.archon.scaffold.hf_model import build, random_tokens, trace
 from areal.experimental.models.archon.scaffold.pipeline import config_class_of
 from areal.experimental.models.archon.scaffold.rope_study import study_ropes
-from areal.experimental.models.archon.scaffold.sensitivity import Study
+from areal.experimental.models.archon.scaffold.sensitivity import FieldStudy, Study
 from areal.experimental.models.archon.scaffold.tiny_config import find_tiny
 
 
@@ -38,7 +39,7 @@ def test_sizes_of_layers_that_are_not_there_change_nothing_together():
     study.begin()
     names = ["mamba_d_head", "mamba_n_heads", "mamba_expand", "num_attention_heads"]
     list(study._around(study.base, {}, names))
-    assert [study._is_idle_in_proportion(name, [n for n in names if n != name]) for name in names] == [True] * 3 + [
+    assert [is_idle_in_proportion(study, name, [n for n in names if n != name]) for name in names] == [True] * 3 + [
         False
     ]
 
@@ -58,3 +59,8 @@ def test_undeclared_size_is_studied_only_where_the_model_takes_others(model_type
     assert "head_dim" in study.base.to_dict()
     study.begin()
     assert ("head_dim" in study.base.to_dict()) is is_kept
+
+
+def test_value_equals_the_base_where_it_changed_nothing_in_every_mode_in_which_others_did():
+    field = FieldStudy("norms", None, idle=[3, 2, 1, 2], idle_in={"{}": [3, 2, 1], "new": [2]}, active_in={"new"})
+    assert field.equal_to_base == [2]
