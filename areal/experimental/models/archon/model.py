@@ -56,7 +56,8 @@ class ArchonModel(BaseArchonModel):
     """A causal decoder described by `DecoderArgs`. `layers` is keyed by the global layer index, on every stage.
 
     `tok_embeddings`, `norm`, `output` (language model) and `score` (critic) are None where the part or the kind of model
-    has none. With tied embeddings the head is the embedding's matrix and `output` is None: a stage with either holds it.
+    has none. With tied embeddings the head is the embedding's matrix, which a stage with either holds, and `output` is its
+    bias or None.
     """
 
     def __init__(self, args: DecoderArgs, part: ModelPart | None = None) -> None:
@@ -70,8 +71,7 @@ class ArchonModel(BaseArchonModel):
         self.ropes = nn.ModuleDict({name: Rope(rope) for name, rope in args.ropes.items()})
         self.layers = nn.ModuleDict({str(i): Block(args, i) for i in range(part.first_layer, part.last_layer)})
         self.norm = Norm(args.final_norm, args.hidden_size) if part.has_head else None
-        has_output = part.has_head and not args.is_critic and not part.has_tied_head(args)
-        self.output = nn.Linear(args.hidden_size, args.vocab_size, bias=args.head.bias) if has_output else None
+        self.output = _output(args, is_tied=part.has_tied_head(args)) if part.has_head and not args.is_critic else None
         self.score = nn.Linear(args.hidden_size, 1, bias=False) if part.has_head and args.is_critic else None
         self.make_context: ContextFactory = partial(PackedContext.of, args)
 
@@ -157,10 +157,9 @@ class ArchonModel(BaseArchonModel):
     @property
     def head_weight(self) -> Tensor:
         """The output matrix `[V, E]`."""
-        if self.output is not None:
-            return self.output.weight
-        assert self.tok_embeddings is not None, "this part has no head"
-        return self.tok_embeddings.weight
+        holder = self.tok_embeddings if self.part.has_tied_head(self.args) else self.output
+        assert isinstance(holder, nn.Embedding | nn.Linear), "this part has no head"
+        return holder.weight
 
     @property
     def head_bias(self) -> Tensor | None:
@@ -189,6 +188,24 @@ class ArchonModel(BaseArchonModel):
         for module in self.modules():
             if module is not self and "fuse" in type(module).__dict__:
                 module.fuse()
+
+
+class OutputBias(nn.Module):
+    """What a head with the embedding's matrix has of its own: a bias `[V]`."""
+
+    def __init__(self, vocab_size: int) -> None:
+        super().__init__()
+        self.bias = nn.Parameter(torch.empty(vocab_size))
+
+    def init_weights(self) -> None:
+        """Zero."""
+        nn.init.zeros_(self.bias)
+
+
+def _output(args: DecoderArgs, is_tied: bool) -> nn.Linear | OutputBias | None:
+    if is_tied:
+        return OutputBias(args.vocab_size) if args.head.bias else None
+    return nn.Linear(args.hidden_size, args.vocab_size, bias=args.head.bias)
 
 
 def _embedding(args: DecoderArgs) -> nn.Embedding:

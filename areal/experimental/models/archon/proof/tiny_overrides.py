@@ -62,7 +62,10 @@ OVERRIDES: dict[str, Pair] = {
         {"q_lora_rank": None, "topk_method": "greedy", "norm_topk_prob": False},
     ),
     "deepseek_v3": ({"rope_parameters": _MLA_YARN}, {"rope_parameters": _YARN, "rope_interleave": False}),
-    "ernie4_5_moe": ({}, {"moe_layer_interval": 2, "moe_layer_end_index": -1, "moe_num_shared_experts": 0}),
+    "ernie4_5_moe": (
+        {"use_bias": True},  # whose head is tied
+        {"use_bias": False, "moe_layer_interval": 2, "moe_layer_end_index": -1, "moe_num_shared_experts": 0},
+    ),
     "gemma2": ({}, {"attn_logit_softcapping": 2.0, "final_logit_softcapping": None}),
     "gemma3_text": (
         {"final_logit_softcapping": 4.0},

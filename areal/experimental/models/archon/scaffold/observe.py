@@ -187,8 +187,6 @@ class Observer:
         if not is_tied:
             self.tensors["output.weight"] = module.weight.detach()
         if bias is not None:
-            if is_tied:
-                raise Unexplained(call.name, "the head is tied to the embedding and has a bias")
             self.tensors["output.bias"] = bias
         return fitted.args, HeadArgs(bias=bias is not None, scale=scale, softcap=softcap), is_tied
 

@@ -113,7 +113,7 @@ RICH = replace(
     head=HeadArgs(bias=True),
 )
 """Every parameter that a role was declared for."""
-TIED = replace(DENSE, tie_embeddings=True)
+TIED = replace(DENSE, tie_embeddings=True, head=HeadArgs(bias=True))
 CRITIC = replace(DENSE, is_critic=True)
 POSITIONS = replace(
     DENSE,

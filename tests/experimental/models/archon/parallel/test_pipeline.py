@@ -29,6 +29,7 @@ from tests.distributed import run_ranks
 from tests.experimental.models.archon.parallel.cases import (
     DENSE,
     MOE,
+    TIED,
     assert_same_step,
     make_batch,
     make_model,
@@ -38,7 +39,7 @@ from tests.experimental.models.archon.parallel.cases import (
 )
 
 DENSE_4 = replace(DENSE, layers=DENSE.layers * 2)
-TIED_4 = replace(DENSE_4, tie_embeddings=True)
+TIED_4 = replace(TIED, layers=DENSE_4.layers)
 MOE_4 = replace(MOE, layers=MOE.layers * 2)
 
 
