@@ -123,6 +123,8 @@ def _scores(args: DecoderArgs) -> str:
     found = [_on_layers(word, [has(score) for score in layers]) for word, has in words.items()]
     if any(mixer.query_temperature for mixer in _attentions(args)):
         found.append("query temperature")
+    if any(mixer.alibi for mixer in _attentions(args)):
+        found.append("linear biases")
     return _join((word for word in found if word), ", ")
 
 

@@ -6,8 +6,23 @@ import pytest
 import torch
 from transformers.models.mpt.modeling_mpt import build_mpt_alibi_tensor
 
-from areal.experimental.models.archon.model_args import AlibiArgs
+from areal.engine.native.decode_context import DecodeContext
+from areal.engine.native.fill_contexts import ExtendContext, PromptContext
+from areal.engine.native.slot_cache import SlotCache
+from areal.experimental.models.archon.contexts.packed import PackedContext
+from areal.experimental.models.archon.contexts.protocol import TokenInfo
+from areal.experimental.models.archon.kernels.attention import Packing
+from areal.experimental.models.archon.model_args import (
+    AlibiArgs,
+    AttentionArgs,
+    DecoderArgs,
+    FeedForwardArgs,
+    LayerArgs,
+    NormArgs,
+    ScoreArgs,
+)
 from areal.experimental.models.archon.modules.alibi import slopes_of, with_biases
+from areal.experimental.models.archon.modules.attention import Attention
 
 
 def test_slopes_of_eight_heads_are_those_of_the_paper():
@@ -37,3 +52,48 @@ def test_weights_equal_a_softmax_with_biases_far_from_the_start_too(dtype, toler
     _, wide_k = with_biases(q.expand(40, -1, -1), k, slopes, positions, 0.25)
     got = 0.25 * torch.einsum("qhd,khd->hqk", wide_q.float(), wide_k.float().repeat_interleave(2, dim=1))
     torch.testing.assert_close(got.softmax(-1), expected, atol=tolerance, rtol=0)
+
+
+def _run(attention, x, context, positions):
+    return attention(x, TokenInfo(positions, {}, context))
+
+
+def test_layer_of_a_server_continues_its_prompts_token_by_token_and_in_runs():
+    torch.manual_seed(0)
+    mixer = AttentionArgs(
+        num_heads=4,
+        num_kv_heads=2,
+        head_dim=8,
+        value_head_dim=8,
+        score=ScoreArgs(scale=0.3),
+        rope=None,
+        alibi=AlibiArgs(max_bias=4.0),
+    )
+    attention = Attention(mixer, 32, 0, "half")
+    layer = LayerArgs(mixer=mixer, ffn=FeedForwardArgs(intermediate_size=8))
+    args = DecoderArgs(vocab_size=8, hidden_size=32, layers=(layer,), final_norm=NormArgs(), max_positions=None)
+    cache = SlotCache(args, torch.float32, torch.device("cpu"))
+    cache.reserve(2, 16)
+    sequences = [torch.randn(9, 32), torch.randn(5, 32)]
+    with torch.no_grad():
+        packed = PackedContext(Packing(torch.tensor([0, 9, 14], dtype=torch.int32), 9))
+        together = _run(attention, torch.cat(sequences), packed, torch.tensor([*range(9), *range(5)]))
+        whole = together.split([9, 5])
+        prompts = PromptContext(args, cache, [6, 2], torch.device("cpu"))
+        start = torch.cat((sequences[0][:6], sequences[1][:2]))
+        torch.testing.assert_close(
+            _run(attention, start, prompts, prompts.positions_N), torch.cat((whole[0][:6], whole[1][:2]))
+        )
+        for row, kept in enumerate(prompts.kept()):
+            cache.write_prefix(slice(row, row + 1), kept)
+        decode = DecodeContext(cache, torch.tensor([6, 2]))
+        for step in range(2):
+            decode.advance(7 + step)
+            new = torch.stack((sequences[0][6 + step], sequences[1][2 + step]))
+            got = _run(attention, new, decode, decode.positions_R)
+            torch.testing.assert_close(got, torch.stack((whole[0][6 + step], whole[1][2 + step])))
+        positions = torch.tensor([[7, 8], [3, 4]])
+        extend = ExtendContext(cache, 0, positions)
+        new = torch.cat((sequences[0][7:9], sequences[1][3:5]))
+        got = _run(attention, new, extend, positions.flatten())
+        torch.testing.assert_close(got, torch.cat((whole[0][7:9], whole[1][3:5])))
