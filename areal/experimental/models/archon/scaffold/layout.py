@@ -126,6 +126,9 @@ class LayoutSolver:
                 *self.layer.module.named_buffers(recurse=False),
             )
         ]
+        for name in self.mixer.names:
+            module = self.trace.model.get_submodule(name)
+            own += [f"{name.rpartition('.')[2]}.{p}" for p, _ in module.named_parameters(recurse=False)]
         feeds = [name.rpartition(".")[2] for name in self.ffn.names]
         if len(feeds) < 2 and not own:
             return ""

@@ -51,3 +51,8 @@ def test_watched_operands_give_the_scores_that_the_softmax_read():
 def test_biases_that_are_rounded_are_refused_as_such():
     with pytest.raises(Unexplained, match=r"alibi.*rounded to a short float"):
         observed("falcon", alibi=True, num_attention_heads=12, hidden_size=96, num_kv_heads=12)
+
+
+def test_bias_that_a_mixer_leaves_to_its_block_is_named():
+    with pytest.raises(Unexplained, match=r"mixer's branch.*attention\.dense_bias"):
+        observed("gpt_neox_japanese")
