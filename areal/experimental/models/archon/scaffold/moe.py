@@ -42,6 +42,12 @@ def fit_moe(
     where: str, calls: Sequence[Call], x: Tensor, y: Tensor, known_eps: tuple[float, ...], config: PreTrainedConfig
 ) -> FittedMoE:
     """The MoE layer that these calls compute from x to y; `Unexplained` when it is none of ours."""
+    for call in calls:
+        for name, parameter in call.module.named_parameters(recurse=False):
+            if not parameter.numel():
+                raise Unexplained(
+                    call.name, f"its {name} is empty, {tuple(parameter.shape)}: leave the module out instead"
+                )
     expert_calls = [c for c in calls if any(p.ndim == 3 for p in c.module.parameters(recurse=False))]
     if len(expert_calls) != 1:
         raise Unexplained(where, f"expected one module with stacked experts, got {[c.name for c in expert_calls]}")

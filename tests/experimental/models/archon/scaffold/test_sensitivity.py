@@ -5,11 +5,14 @@
 import pytest
 
 from areal.experimental.models.archon.scaffold.combinations import is_idle_in_proportion
+import pytest
+
+from areal.experimental.models.archon.scaffold.findings import Unexplained
 from areal.experimental.models.archon.scaffold.hf_model import build, random_tokens, trace
 from areal.experimental.models.archon.scaffold.pipeline import config_class_of
 from areal.experimental.models.archon.scaffold.rope_study import study_ropes
 from areal.experimental.models.archon.scaffold.sensitivity import FieldStudy, Study
-from areal.experimental.models.archon.scaffold.tiny_config import find_tiny
+from areal.experimental.models.archon.scaffold.tiny_config import changed, find_tiny
 
 
 def study_of(model_type, **fields):
@@ -64,3 +67,14 @@ def test_undeclared_size_is_studied_only_where_the_model_takes_others(model_type
 def test_value_equals_the_base_where_it_changed_nothing_in_every_mode_in_which_others_did():
     field = FieldStudy("norms", None, idle=[3, 2, 1, 2], idle_in={"{}": [3, 2, 1], "new": [2]}, active_in={"new"})
     assert field.equal_to_base == [2]
+
+
+def test_shared_experts_of_no_width_are_a_value_that_is_not_computed():
+    study = study_of("glm4_moe")
+    study.begin()
+    list(study._around(study.base, {}, ["n_shared_experts"]))
+    known = study.fields["n_shared_experts"]
+    assert known.explained
+    assert all("is empty" in reason for value, reason in known.unexplained if value == 0)
+    with pytest.raises(Unexplained, match=r"shared_experts\.gate_proj: its weight is empty, \(0, 64\)"):
+        study.sample(changed(study.base, n_shared_experts=0), {"n_shared_experts": 0})
