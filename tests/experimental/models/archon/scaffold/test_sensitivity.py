@@ -5,8 +5,6 @@
 import pytest
 
 from areal.experimental.models.archon.scaffold.combinations import is_idle_in_proportion
-import pytest
-
 from areal.experimental.models.archon.scaffold.findings import Unexplained
 from areal.experimental.models.archon.scaffold.hf_model import build, random_tokens, trace
 from areal.experimental.models.archon.scaffold.pipeline import config_class_of
@@ -69,6 +67,7 @@ def test_value_equals_the_base_where_it_changed_nothing_in_every_mode_in_which_o
     assert field.equal_to_base == [2]
 
 
+@pytest.mark.filterwarnings("ignore:Initializing zero-element")
 def test_shared_experts_of_no_width_are_a_value_that_is_not_computed():
     study = study_of("glm4_moe")
     study.begin()
