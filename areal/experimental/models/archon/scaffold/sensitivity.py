@@ -122,6 +122,12 @@ class Study:
                 trace(build(wide, self.seed), random_tokens(wide, self.seed))
             except BUILD_ERRORS:
                 base = without
+                continue
+            shapes = [{n: t.shape for n, t in build(c, self.seed).state_dict().items()} for c in (base, wide)]
+            model, tokens = build(base, self.seed), random_tokens(base, self.seed)
+            derived = logits_with_weights_of(model, without, tokens, self.seed)
+            if shapes[0] == shapes[1] and is_same(derived, plain_logits(model, tokens)):
+                base = without  # gpt_neox: no projection follows it, only the table that must fit them
         return base
 
     def run(self) -> None:

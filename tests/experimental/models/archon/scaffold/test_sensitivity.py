@@ -54,7 +54,7 @@ def test_switch_that_is_none_is_tried_at_the_words_that_the_source_compares_it_w
     assert {s.changes.get("position_embedding_type") for s in study.samples[2:]} == {"rope"}
 
 
-@pytest.mark.parametrize(("model_type", "is_kept"), [("stablelm", False), ("qwen3_moe", True)])
+@pytest.mark.parametrize(("model_type", "is_kept"), [("stablelm", False), ("gpt_neox", False), ("qwen3_moe", True)])
 def test_undeclared_size_is_studied_only_where_the_model_takes_others(model_type, is_kept):
     study = study_of(model_type)
     assert "head_dim" in study.base.to_dict()
