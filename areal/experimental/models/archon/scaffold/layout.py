@@ -63,6 +63,14 @@ class LayoutSolver:
         attention_norm, start = self._norm_before(self.mixer.x)
         if not same(start, x):
             raise self._odd_input(start, x)
+        if (call := next((c for c in self.norms if same(rows(c.y), y)), None)) is not None and not same(
+            rows(call.x), x
+        ):
+            what = (
+                "normalises the residual stream itself at the end of the block, norm(x + branch); Archon's norms stand "
+                "before or behind a branch"
+            )
+            raise Unexplained(call.name, what)
         mixer_post, mixed = self._norm_after(self.mixer.y)
         ffn_norm, read = self._norm_before(self.ffn.x)
         ffn_post, fed = self._norm_after(self.ffn.y)

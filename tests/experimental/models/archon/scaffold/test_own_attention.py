@@ -56,3 +56,8 @@ def test_biases_that_are_rounded_are_refused_as_such():
 def test_bias_that_a_mixer_leaves_to_its_block_is_named():
     with pytest.raises(Unexplained, match=r"mixer's branch.*attention\.dense_bias"):
         observed("gpt_neox_japanese")
+
+
+def test_norm_of_the_residual_stream_itself_is_named():
+    with pytest.raises(Unexplained, match=r"layers\.0\.final_layer_norm: normalises the residual stream itself"):
+        observed("opt", do_layer_norm_before=False)
