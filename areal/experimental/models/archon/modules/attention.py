@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from areal.experimental.models.archon.contexts.protocol import TokenInfo
 from areal.experimental.models.archon.model_args import AttentionArgs, QKNormArgs, QueryTemperatureArgs
 from areal.experimental.models.archon.modules.alibi import slopes_of, with_biases
+from areal.experimental.models.archon.modules.exact import ExactBuffers
 from areal.experimental.models.archon.modules.fused import FusedLinears
 from areal.experimental.models.archon.modules.norm import Norm
 from areal.experimental.models.archon.modules.rope import rotate
@@ -25,7 +26,7 @@ from areal.experimental.models.archon.roles import Role
 _GATES: dict[str, Callable[[Tensor], Tensor]] = {"sigmoid": torch.sigmoid, "softplus": F.softplus}
 
 
-class Attention(nn.Module):
+class Attention(ExactBuffers):
     """`wo(gate · softmax attention of (wq x, wk x, wv x))`; which tokens meet is the context's business.
 
     slopes: of `alibi`, one for each head of this rank; no checkpoint holds them.

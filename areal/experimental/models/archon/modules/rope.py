@@ -12,13 +12,14 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from areal.experimental.models.archon.model_args import RopeArgs
+from areal.experimental.models.archon.modules.exact import ExactBuffers
 from areal.experimental.models.archon.modules.rope_frequencies import LENGTH_DEPENDENT, attention_factor, frequencies
 
 
-class Rope(nn.Module):
+class Rope(ExactBuffers):
     """Turns positions into the (cos, signed sin) tables that `rotate` applies; holds no trainable state.
 
     Tables of some kinds depend on the length of the sequence; the choice is made for each sequence by its own length, so
@@ -26,7 +27,6 @@ class Rope(nn.Module):
     """
 
     signed_freq: Tensor
-    long_signed_freq: Tensor | None
 
     def __init__(self, args: RopeArgs) -> None:
         super().__init__()
@@ -64,13 +64,6 @@ class Rope(nn.Module):
         if self.args.style == "half":
             return torch.cat((-freq, freq))
         return torch.stack((-freq, freq), dim=-1).flatten()
-
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Rope:
-        """Follow `module.to(...)` to another device but not to another dtype: rounded frequencies ruin far positions."""
-        exact = self.signed_freq
-        super()._apply(fn, recurse)
-        self.signed_freq = exact.to(self.signed_freq.device)
-        return self
 
 
 def rotate(x: Tensor, cos: Tensor, signed_sin: Tensor, style: str) -> Tensor:

@@ -8,12 +8,13 @@ Dimensions: N tokens, E hidden width, X experts, K choices a token, R = N·K row
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
 
 from areal.experimental.models.archon.model_args import MoEArgs
+from areal.experimental.models.archon.modules.exact import ExactBuffers
 from areal.experimental.models.archon.modules.feed_forward import FeedForward
 from areal.experimental.models.archon.moe.dispatch import LocalDispatcher, TokenDispatcher
 from areal.experimental.models.archon.moe.grouped_experts import GroupedExperts
@@ -23,7 +24,7 @@ from areal.experimental.models.archon.moe.token_reorderer import TokenOrder, Tok
 from areal.experimental.models.archon.roles import Role
 
 
-class MoE(nn.Module):
+class MoE(ExactBuffers):
     """Σ_k weight_k · expert_k(x), plus the shared experts; no token is ever dropped.
 
     `dispatcher` is replaced by expert parallelism. `router_losses` is set by `balance.set_router_losses`.
@@ -85,13 +86,6 @@ class MoE(nn.Module):
         flat = experts_NK.flatten()
         counts_X = torch.zeros(self.args.num_experts, dtype=torch.int64, device=flat.device)
         return counts_X.scatter_add_(0, flat, torch.ones_like(flat))
-
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> MoE:
-        """Counts follow `module.to(...)` to another device, and stay zero through `to_empty`."""
-        exact = self.tokens_per_expert
-        super()._apply(fn, recurse)
-        self.tokens_per_expert = exact.to(self.tokens_per_expert.device)
-        return self
 
 
 def _count(total_X: Tensor, counts_X: Tensor) -> None:

@@ -8,7 +8,7 @@ a device value to the host. Dimensions: N tokens, E hidden width, X experts, K c
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import torch
@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from areal.experimental.models.archon.model_args import RouterArgs
+from areal.experimental.models.archon.modules.exact import ExactBuffers
 from areal.experimental.models.archon.roles import Role
 
 
@@ -42,8 +43,11 @@ class RouterGateLinear(nn.Linear):
         return logits if self.bias is None else logits + self.bias.to(logits.dtype)
 
 
-class TokenChoiceTopKRouter(nn.Module):
-    """Each token chooses `top_k` of `num_experts` experts, by the rules of `RouterArgs`."""
+class TokenChoiceTopKRouter(ExactBuffers):
+    """Each token chooses `top_k` of `num_experts` experts, by the rules of `RouterArgs`.
+
+    `expert_bias` stays in float32 under casts: its updates (1e-3) are below the resolution of bf16, which would freeze it.
+    """
 
     expert_bias: Tensor | None
 
@@ -110,17 +114,6 @@ class TokenChoiceTopKRouter(nn.Module):
     def _denominator(self, sum_N1: Tensor) -> Tensor:
         eps = self.args.normalize_eps
         return sum_N1.clamp(min=eps) if self.args.normalize_by == "clamp" else sum_N1 + eps
-
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> TokenChoiceTopKRouter:
-        """The selection bias follows `module.to(...)` to another device but not to another dtype.
-
-        Its updates (1e-3) are below the resolution of bf16, which would freeze it.
-        """
-        exact = self.expert_bias
-        super()._apply(fn, recurse)
-        if exact is not None and self.expert_bias is not None:
-            self.expert_bias = exact.to(self.expert_bias.device)
-        return self
 
 
 def router_gating_linear(x: Tensor, weight: Tensor, compute_dtype: torch.dtype | None) -> Tensor:

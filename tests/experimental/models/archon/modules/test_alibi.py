@@ -24,6 +24,16 @@ from areal.experimental.models.archon.model_args import (
 from areal.experimental.models.archon.modules.alibi import slopes_of, with_biases
 from areal.experimental.models.archon.modules.attention import Attention
 
+MIXER = AttentionArgs(
+    num_heads=4,
+    num_kv_heads=2,
+    head_dim=8,
+    value_head_dim=8,
+    score=ScoreArgs(scale=0.3),
+    rope=None,
+    alibi=AlibiArgs(max_bias=3.0),
+)
+
 
 def test_slopes_of_eight_heads_are_those_of_the_paper():
     assert slopes_of(AlibiArgs(), 8).tolist() == [2.0**-n for n in range(1, 9)]
@@ -54,23 +64,21 @@ def test_weights_equal_a_softmax_with_biases_far_from_the_start_too(dtype, toler
     torch.testing.assert_close(got.softmax(-1), expected, atol=tolerance, rtol=0)
 
 
+def test_slopes_survive_a_cast_and_the_memory_that_a_model_from_meta_gets():
+    with torch.device("meta"):
+        attention = Attention(MIXER, 32, 0, "half")
+    attention.to(torch.bfloat16).to_empty(device="cpu")
+    assert torch.equal(attention.slopes, slopes_of(MIXER.alibi, MIXER.num_heads))
+
+
 def _run(attention, x, context, positions):
     return attention(x, TokenInfo(positions, {}, context))
 
 
 def test_layer_of_a_server_continues_its_prompts_token_by_token_and_in_runs():
     torch.manual_seed(0)
-    mixer = AttentionArgs(
-        num_heads=4,
-        num_kv_heads=2,
-        head_dim=8,
-        value_head_dim=8,
-        score=ScoreArgs(scale=0.3),
-        rope=None,
-        alibi=AlibiArgs(max_bias=4.0),
-    )
-    attention = Attention(mixer, 32, 0, "half")
-    layer = LayerArgs(mixer=mixer, ffn=FeedForwardArgs(intermediate_size=8))
+    attention = Attention(MIXER, 32, 0, "half")
+    layer = LayerArgs(mixer=MIXER, ffn=FeedForwardArgs(intermediate_size=8))
     args = DecoderArgs(vocab_size=8, hidden_size=32, layers=(layer,), final_norm=NormArgs(), max_positions=None)
     cache = SlotCache(args, torch.float32, torch.device("cpu"))
     cache.reserve(2, 16)
