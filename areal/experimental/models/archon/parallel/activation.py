@@ -134,7 +134,9 @@ def _hidden(hook: Callable[..., Any]) -> Callable[..., Any]:
 
 def allows_one_backward(model: ArchonModel) -> bool:
     """Whether torch forbids a second backward through a part of the model, as zero-bubble schedules do: "op" was applied."""
-    return any(type(block).__dict__.get(_ONE_BACKWARD, False) for block in model.layers.values())
+    # FSDP derives classes from those that were made here.
+    classes = (cls for block in model.layers.values() for cls in type(block).__mro__)
+    return any(cls.__dict__.get(_ONE_BACKWARD, False) for cls in classes)
 
 
 def _is_every_nth(config: ActivationCheckpointConfig) -> bool:

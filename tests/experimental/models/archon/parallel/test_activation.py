@@ -17,10 +17,14 @@ from areal.experimental.models.archon.moe.moe import moe_layers
 from areal.experimental.models.archon.parallel import activation
 from areal.experimental.models.archon.parallel.activation import (
     ActivationCheckpointConfig,
+    allows_one_backward,
     apply_activation_checkpointing,
 )
 from areal.experimental.models.archon.parallel.compile import apply_compile, is_compiled
+from areal.experimental.models.archon.parallel.dims import ArchonParallelDims
+from areal.experimental.models.archon.parallel.parallelize import parallelize_decoder
 from areal.experimental.models.archon.parallel.scoring import ScoringDecoder
+from areal.experimental.models.archon.planning.fake_world import fake_world
 from areal.utils.errors import ConfigError
 from tests.distributed import run_ranks
 from tests.experimental.models.archon.parallel.cases import (
@@ -55,6 +59,17 @@ def test_checkpointed_blocks_have_the_gradients_and_names_of_plain_ones(config: 
     assert got.keys() == expected.keys()
     for name, grad in expected.items():
         torch.testing.assert_close(got[name], grad, msg=name)
+
+
+@pytest.mark.parametrize("sizes", [{"tp": 2}, {"dp_shard": 2}], ids=str)
+@pytest.mark.parametrize(("config", "expected"), [(FULL, False), (OP, True), (SECOND, False)])
+def test_allows_one_backward_where_operators_are_selected_also_of_sharded_blocks(
+    config: ActivationCheckpointConfig, expected: bool, sizes: dict[str, int]
+) -> None:
+    with fake_world(2, 0):
+        dims = ArchonParallelDims(**sizes, world_size=2)
+        model = parallelize_decoder(make_model(DENSE), dims, torch.float32, torch.float32, ac_config=config)
+    assert allows_one_backward(model) == expected
 
 
 def test_checkpointed_experts_count_each_token_once() -> None:
