@@ -18,7 +18,6 @@ import torch
 from torch import Tensor
 
 from areal.experimental.models.archon.model_args import (
-    ALIBI_WIDTH,
     AttentionArgs,
     DecoderArgs,
     DeltaNetArgs,
@@ -177,8 +176,7 @@ class SlotCache:
 def token_shape(mixer: AttentionArgs | MLAArgs | DeltaNetArgs | ShortConvArgs) -> TokenShape | None:
     """What a mixer keeps of each token; None for those that keep a state of all tokens instead."""
     if isinstance(mixer, AttentionArgs):
-        key_width = mixer.head_dim + (0 if mixer.alibi is None else ALIBI_WIDTH)
-        return TokenShape(mixer.num_kv_heads, key_width, mixer.value_head_dim)
+        return TokenShape(mixer.num_kv_heads, mixer.qk_width, mixer.value_head_dim)
     if isinstance(mixer, MLAArgs):
         return TokenShape(mixer.num_heads, mixer.nope_head_dim + mixer.rope_head_dim, mixer.value_head_dim)
     return None

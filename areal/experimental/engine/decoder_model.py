@@ -184,7 +184,7 @@ def can_share_prefixes(args: DecoderArgs, device_type: str, dtype: torch.dtype) 
 def _head_dim(mixer: AttentionArgs | MLAArgs) -> int:
     if isinstance(mixer, MLAArgs):
         return max(mixer.nope_head_dim + mixer.rope_head_dim, mixer.value_head_dim)
-    return max(mixer.head_dim, mixer.value_head_dim)
+    return max(mixer.qk_width, mixer.value_head_dim)
 
 
 def reshard_root(module: ScoringDecoder) -> None:

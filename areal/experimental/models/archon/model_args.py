@@ -17,10 +17,6 @@ from typing import Literal, get_args, get_type_hints
 Activation = Literal["silu", "gelu", "gelu_tanh", "relu", "relu2", "xielu", "clamped_swiglu"]
 
 
-ALIBI_WIDTH = 2
-"""Channels that `AttentionArgs.alibi` adds to queries and keys."""
-
-
 class _Checked:
     """Refuses values outside the `Literal` types of a dataclass, naming field and choices."""
 
@@ -126,6 +122,10 @@ class QueryTemperatureArgs:
     offset: float = 0.0
 
 
+ALIBI_WIDTH = 2
+"""Channels that linear biases add to queries and keys where they meet."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class AlibiArgs:
     """Linear biases of scores (Press et al. 2022): of H heads, head h = 0, 1, ... adds -factor · m_h · distance.
@@ -143,9 +143,9 @@ class AttentionArgs(_Checked):
     """Grouped-query attention. `rope` names a table of `DecoderArgs.ropes`; None means no positions (NoPE).
 
     gate: `query`: q_proj emits [q | gate] for each head, sigmoid(gate) multiplies the output; `channel`: a projection of its
-    own, one gate a channel; `head`: one gate a head. out_norm: over all channels before the output projection.
-    alibi: see there; it makes heads `ALIBI_WIDTH` channels wider where they meet. gate_activation: what makes a factor of the gate. clip_qkv: clamp of all projections. value_scale multiplies the output
-    of attention.
+    own, one gate a channel; `head`: one gate a head. gate_activation: what makes a factor of the gate. alibi: see there.
+    out_norm: over all channels before the output projection. clip_qkv: clamp of all projections. value_scale multiplies the
+    output of attention.
     """
 
     num_heads: int
@@ -164,6 +164,11 @@ class AttentionArgs(_Checked):
     alibi: AlibiArgs | None = None
     out_norm: NormArgs | None = None
     value_scale: float = 1.0
+
+    @property
+    def qk_width(self) -> int:
+        """Channels of a head of queries and keys where they meet: what caches hold and kernels read."""
+        return self.head_dim + (0 if self.alibi is None else ALIBI_WIDTH)
 
 
 @dataclass(frozen=True, kw_only=True)

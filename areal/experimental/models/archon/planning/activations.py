@@ -24,6 +24,9 @@ from areal.experimental.models.archon.model_args import (
 )
 from areal.experimental.models.archon.parallel.dims import ArchonParallelDims
 
+_SHORT_CONV_KEPT = 6
+"""Of the channels of a short convolution: b, c, v, b · v, what is convolved, and the gated output."""
+
 
 @dataclass(frozen=True)
 class LayerActivations:
@@ -43,10 +46,6 @@ def layer_activations(args: DecoderArgs, layer: int, num_tokens: int, dims: Arch
     kept += _mixer(block, rows_m, args.hidden_size, dims.tp)
     kept += _feed_forward(block, rows_n, rows_m, args.hidden_size, dims)
     return LayerActivations(kept=kept, block_input=block_input)
-
-
-_SHORT_CONV_KEPT = 6
-"""Of the channels of a short convolution: b, c, v, b · v, what is convolved, and the gated output."""
 
 
 def _norms(block: LayerArgs, rows: int, width: int) -> int:
@@ -77,7 +76,7 @@ def _mixer(block: LayerArgs, rows: int, width: int, tp: int) -> int:
 
 def _attention(mixer: AttentionArgs, rows: int) -> int:
     """Rotated q, k and v, the output, and what norms and gates keep besides."""
-    q, k = mixer.num_heads * mixer.head_dim, mixer.num_kv_heads * mixer.head_dim
+    q, k = mixer.num_heads * mixer.qk_width, mixer.num_kv_heads * mixer.qk_width
     v, out = mixer.num_kv_heads * mixer.value_head_dim, mixer.num_heads * mixer.value_head_dim
     elements = q + k + v + out
     if mixer.qk_norm is not None:

@@ -211,7 +211,7 @@ def _exchanged_widths(
         return [heads * (2 * width + mixer.value_head_dim), heads * mixer.value_head_dim]
     heads = mixer.num_heads // dims.tp
     key_heads = max(mixer.num_kv_heads // dims.tp, dims.cp)  # repeated where there are fewer than ranks
-    inputs = heads * mixer.head_dim + key_heads * (mixer.head_dim + mixer.value_head_dim)
+    inputs = heads * mixer.qk_width + key_heads * (mixer.qk_width + mixer.value_head_dim)
     return [inputs, heads * mixer.value_head_dim]
 
 

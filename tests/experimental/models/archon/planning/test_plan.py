@@ -12,6 +12,7 @@ from areal.experimental.models.archon.contexts.packed import PackedContext
 from areal.experimental.models.archon.contexts.protocol import TokenInfo
 from areal.experimental.models.archon.model import ArchonModel
 from areal.experimental.models.archon.model_args import (
+    AlibiArgs,
     AttentionArgs,
     DecoderArgs,
     ExpertArgs,
@@ -30,12 +31,19 @@ from areal.utils.errors import ConfigError
 
 NORM = NormArgs(eps=1e-6)
 ATTENTION = AttentionArgs(num_heads=8, num_kv_heads=4, head_dim=16, value_head_dim=16, score=ScoreArgs(scale=0.25))
+FFN = FeedForwardArgs(intermediate_size=96)
 MOE = MoEArgs(num_experts=8, top_k=2, router=RouterArgs(normalize=True), experts=ExpertArgs(intermediate_size=32))
+
+NOPE = replace(ATTENTION, rope=None)
+ALIBI = replace(NOPE, alibi=AlibiArgs())
+
+
+def _layer(mixer: AttentionArgs, ffn: FeedForwardArgs | MoEArgs = FFN) -> LayerArgs:
+    return LayerArgs(mixer=mixer, ffn=ffn, attention_norm=NORM, ffn_norm=NORM)
 
 
 def decoder_args(num_layers: int = 4, moe: bool = False) -> DecoderArgs:
-    ffn = MOE if moe else FeedForwardArgs(intermediate_size=96)
-    layer = LayerArgs(mixer=ATTENTION, ffn=ffn, attention_norm=NORM, ffn_norm=NORM)
+    layer = _layer(ATTENTION, MOE) if moe else _layer(ATTENTION)
     return DecoderArgs(
         vocab_size=256,
         hidden_size=64,
@@ -115,6 +123,17 @@ def test_activations_of_a_block_are_what_autograd_keeps(moe: bool) -> None:
     estimate = layer_activations(args, 0, num_tokens, ArchonParallelDims()).kept
     assert output.shape == x.shape
     assert sum(kept.values()) == pytest.approx(estimate, rel=0.2)
+
+
+def test_linear_biases_widen_what_context_parallel_ranks_exchange() -> None:
+    plain, biased = (replace(decoder_args(), ropes={}, layers=(_layer(mixer),) * 4) for mixer in (NOPE, ALIBI))
+    dims = ArchonParallelDims(world_size=2, cp=2)
+    sent = []
+    for args in (plain, biased):
+        plan = make_plan(args, dims, replace(INPUTS, checkpointing="none"), "archon:d1c2")
+        sent.append(sum(c.bytes_sent for c in plan.ranks[0].collectives if c.kind == "all_to_all"))
+    # 2 channels of 8 + 4 heads on 64 rows, half of them sent, in 2 bytes; forward and backward, 2 micro-batches, 4 layers.
+    assert sent[1] - sent[0] == 2 * 12 * 64 // 2 * 2 * 2 * 2 * 4
 
 
 def test_layout_that_does_not_divide_says_which_constraint_with_both_numbers() -> None:
