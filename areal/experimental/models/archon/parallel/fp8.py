@@ -2,11 +2,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Products of dense projections in 8-bit floating point (Micikevicius et al. 2022), through torchao. First step of all.
 
-Roles choose: what COLUMN and ROW name (projections of attention and of feed-forwards). Never embeddings, heads, routers,
-critics' scores, low-rank and DeltaNet projections, nor experts. A converted layer has the same parameters under the same names,
-so that masters, checkpoints and exports do not change; its operands are rounded, with scales of their own, when they are
-multiplied. Conversion comes before parameters are cut, while torchao can still read them; that what a rank will hold fits is
-checked here nevertheless.
+Roles choose: what COLUMN and ROW name (projections of attention, short convolutions and feed-forwards). Never embeddings,
+heads, routers, critics' scores, low-rank and DeltaNet projections, nor experts. A converted layer has the same parameters under
+the same names, so that masters, checkpoints and exports do not change; its operands are rounded, with scales of their own, when
+they are multiplied. Conversion comes before parameters are cut, while torchao can still read them; that what a rank will hold
+fits is checked here nevertheless.
 """
 
 from __future__ import annotations
