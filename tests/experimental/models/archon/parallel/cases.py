@@ -30,6 +30,7 @@ from areal.experimental.models.archon.model_args import (
     RouterArgs,
     ScoreArgs,
     SharedExpertArgs,
+    ShortConvArgs,
 )
 from areal.experimental.models.archon.parallel.dims import ArchonParallelDims
 from areal.experimental.models.archon.parallel.gradients import gradient_norm
@@ -126,6 +127,10 @@ ALIBI = replace(
     layers=(replace(LAYER, mixer=replace(ATTENTION, rope=None, alibi=AlibiArgs(max_bias=3.0, factor=0.7))),) * 2,
     ropes={},
     max_positions=None,
+)
+SHORT_CONV = replace(
+    DENSE,
+    layers=(LAYER, replace(LAYER, mixer=ShortConvArgs(conv_channels=12, conv_kernel=3, bias=True))),
 )
 BIASED_EXPERTS = replace(
     EXPERTS, experts=ExpertArgs(intermediate_size=8, activation="clamped_swiglu", clamp=2.0, bias=True)

@@ -19,6 +19,7 @@ from tests.experimental.models.archon.parallel.cases import (
     MOE_BIASED,
     POSITIONS,
     RICH,
+    SHORT_CONV,
     TIED,
     VOCAB,
     assert_same_step,
@@ -75,8 +76,8 @@ def test_step_of_a_model_with_experts_equals_that_of_one_process(world_size: int
 @pytest.mark.parametrize("sizes", [{"tp": 2}, {"cp": 2}], ids=str)
 @pytest.mark.parametrize(
     "args",
-    [MIXERS, RICH, TIED, CRITIC, POSITIONS, ALIBI],
-    ids=["mixers", "rich", "tied", "critic", "positions", "alibi"],
+    [MIXERS, RICH, TIED, CRITIC, POSITIONS, ALIBI, SHORT_CONV],
+    ids=["mixers", "rich", "tied", "critic", "positions", "alibi", "short conv"],
 )
 def test_step_of_other_options_equals_that_of_one_process(args: DecoderArgs, sizes: dict[str, int]) -> None:
     _check(args, 2, sizes)
