@@ -40,6 +40,7 @@ from areal.experimental.models.archon.parallel.scoring import ScoringDecoder
 from areal.models.packed_attention import dense, layout
 from areal.models.packed_attention.layout import PackedLayout
 from tests.experimental.models.archon.parallel.cases import (
+    ALIBI,
     ATTENTION,
     CRITIC,
     DENSE,
@@ -50,6 +51,7 @@ from tests.experimental.models.archon.parallel.cases import (
     MOE_BIASED,
     POSITIONS,
     RICH,
+    SHORT_CONV,
     TIED,
 )
 from tests.fake_cuda import fake_cuda
@@ -78,7 +80,9 @@ CASES: dict[str, tuple[DecoderArgs, str]] = {
     "soft caps": (_with_score(softcap=3.0), "none"),
     "biases, gates, norms": (RICH, "none"),
     "latent attention and delta net": (MIXERS, "none"),
+    "short convolutions": (SHORT_CONV, "none"),
     "learned positions": (POSITIONS, "none"),
+    "linear biases": (ALIBI, "none"),
     "tied": (TIED, "none"),
     "critic": (CRITIC, "none"),
     "experts": (MOE, "none"),

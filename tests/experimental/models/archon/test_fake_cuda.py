@@ -25,6 +25,7 @@ KERNELS: dict[str, dict[str, int]] = {
     "dense, all recomputed": {"_varlen_attn": 4, "_varlen_attn_backward": 2},
     "soft caps": {},
     "latent attention and delta net": {"_varlen_attn": 1, "_varlen_attn_backward": 1, "linalg_solve_triangular": 2},
+    "short convolutions": {"_varlen_attn": 1, "_varlen_attn_backward": 1},
     "experts": FLASH | {"_grouped_mm": 9},
     "experts, cheap recomputed": FLASH | {"_grouped_mm": 9},
     "experts with biases": FLASH | {"_grouped_mm": 18},
