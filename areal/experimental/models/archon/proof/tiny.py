@@ -126,7 +126,8 @@ def _shrunk(default: dict[str, Any], sizes: dict[str, Any]) -> dict[str, Any]:
     """The fields of a config that have tiny values, factors that are not 1, and patterns cut to the number of layers."""
     options = {name: value for name, value in sizes.items() if name in default}
     options |= {name: 0.0 for name, value in default.items() if is_dropout(name) and value}  # no family computes it
-    num_layers = next(default[name] for name in ("num_hidden_layers", "n_layer", "n_layers") if name in default)
+    names = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
+    num_layers = next((default[name] for name in names if name in default), 0)
     factors = iter(_FACTORS * 4)
     for name, value in default.items():
         if name in options:

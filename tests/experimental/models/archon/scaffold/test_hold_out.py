@@ -64,3 +64,7 @@ def test_constant_whose_other_values_are_refused_is_no_fault() -> None:
         )
         == []
     )
+
+
+def test_type_whose_depth_has_a_name_of_its_own_holds_nothing_out():
+    assert failures(get_model_spec("llama"), "gpt_neo", LlamaConfig()) == []
