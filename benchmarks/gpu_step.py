@@ -199,7 +199,9 @@ def main() -> int:
         config = model_configs(is_cpu)[model_type]
         batch = make_batch(lengths, config.vocab_size)
         flops = flops_per_token(config, lengths)
-        print(f"\n{model_type} on {name}, torch {torch.__version__}, {sum(lengths)} tokens, {flops / 6e9:.2f} B active")
+        print(
+            f"\n{model_type} on {name}, torch {torch.__version__}, {sum(lengths)} tokens, {flops / 1e9:.2f} GFLOP a token"
+        )
         print("\n| leg | tokens/s | MFU | peak memory |\n| --- | --- | --- | --- |")
         with tempfile.TemporaryDirectory() as folder:
             for leg, make in legs_of(config, Path(folder), lengths, batch, options).items():
