@@ -367,8 +367,9 @@ def test_dead_site_of_a_contract_is_mended_by_writing_the_contract_again(
 
 def test_pages_and_commands_are_measured() -> None:
     pages = docs_suite(Tree(ROOT))
-    assert pages["errors"] == 0
-    assert pages["current"] + pages["missing"] == pages["pages"] > 5
+    assert pages.pop("errors") == 0
+    assert pages["current"] > 5
+    assert sum(pages.values()) == 2 * pages["pages"]  # each page has one status
     run = run_command(ROOT, "no-such-command")
     assert run.code == 2
     assert run.cpu_s > 0 and 0 < run.wall_s < 60
