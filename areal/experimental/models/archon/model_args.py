@@ -122,7 +122,7 @@ class QueryTemperatureArgs:
     offset: float = 0.0
 
 
-ALIBI_WIDTH = 2
+ALIBI_WIDTH = 3
 """Channels that linear biases add to queries and keys where they meet."""
 
 

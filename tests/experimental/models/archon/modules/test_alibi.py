@@ -49,12 +49,20 @@ def test_slopes_of_any_number_of_heads_equal_hf(num_heads, max_bias):
     torch.testing.assert_close(slopes_of(AlibiArgs(max_bias=max_bias), num_heads), -hf[:, 0, 0], rtol=1e-6, atol=0)
 
 
-@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-4), (torch.bfloat16, 2e-2)])
-def test_weights_equal_a_softmax_with_biases_far_from_the_start_too(dtype, tolerance):
+@pytest.mark.parametrize(
+    ("dtype", "start", "tolerance"),
+    [
+        (torch.float32, 5000, 1e-4),
+        (torch.bfloat16, 5000, 2e-2),
+        (torch.bfloat16, 66_010, 2e-2),
+        (torch.float16, 66_010, 2e-2),
+    ],
+)
+def test_weights_equal_a_softmax_with_biases_far_from_the_start_too(dtype, start, tolerance):
     """Scores are sums of numbers as large as slope times position; bf16: its slopes are rounded to 8 bits, its positions are not."""
     torch.manual_seed(0)
     q, k = torch.randn(1, 4, 16).to(dtype), torch.randn(40, 2, 16).to(dtype)
-    positions = torch.arange(40) + 5000
+    positions = torch.arange(40) + start
     slopes = slopes_of(AlibiArgs(max_bias=3.0, factor=0.37), 4)
     scores = 0.25 * torch.einsum("qhd,khd->hqk", q.float(), k.float().repeat_interleave(2, dim=1))
     expected = (scores - slopes[:, None, None] * (positions[-1] - positions)).softmax(-1)

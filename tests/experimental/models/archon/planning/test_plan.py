@@ -132,8 +132,8 @@ def test_linear_biases_widen_what_context_parallel_ranks_exchange() -> None:
     for args in (plain, biased):
         plan = make_plan(args, dims, replace(INPUTS, checkpointing="none"), "archon:d1c2")
         sent.append(sum(c.bytes_sent for c in plan.ranks[0].collectives if c.kind == "all_to_all"))
-    # 2 channels of 8 + 4 heads on 64 rows, half of them sent, in 2 bytes; forward and backward, 2 micro-batches, 4 layers.
-    assert sent[1] - sent[0] == 2 * 12 * 64 // 2 * 2 * 2 * 2 * 4
+    # 3 channels of 8 + 4 heads on 64 rows, half of them sent, in 2 bytes; forward and backward, 2 micro-batches, 4 layers.
+    assert sent[1] - sent[0] == 3 * 12 * 64 // 2 * 2 * 2 * 2 * 4
 
 
 def test_layout_that_does_not_divide_says_which_constraint_with_both_numbers() -> None:
