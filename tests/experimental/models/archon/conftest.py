@@ -8,6 +8,6 @@ import torch.distributed as dist
 
 @pytest.fixture(autouse=True)
 def no_group_of_other_tests() -> None:
-    """Planning pretends a process group, which it does only where there is none: engines of other tests leave theirs."""
+    """`fake_world` pretends a process group only where there is none: engines of other tests leave theirs."""
     if dist.is_initialized():
         dist.destroy_process_group()
