@@ -137,7 +137,7 @@ def _prove(report: Report, discovery: Discovery, target: Target, request: Reques
 def _fail(report: Report, folder: Path, message: str) -> None:
     """What was staged is shown, and not written."""
     report.exit = Exit.SCAFFOLD_FAILS
-    report.add([Finding(code="A010", message=message)])
+    report.add([Finding(code="A012", message=message)])
     report.result["files"] = {p.name: p.read_text() for p in (folder / "package").rglob("*.py")}
 
 

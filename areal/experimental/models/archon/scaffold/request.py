@@ -73,7 +73,11 @@ def _fields_of(file: Path) -> dict[str, Any]:
 
 def _with_floats(entry: dict[str, Any]) -> Any:
     """An object of a file; a float where it is the way in which `save_pretrained` writes one that JSON lacks."""
-    return float(entry[_FLOAT]) if entry.keys() == {_FLOAT} else entry
+    if entry.keys() != {_FLOAT}:
+        return entry
+    if not isinstance(entry[_FLOAT], str):
+        raise ValueError(f"expected a string in {_FLOAT!r} such as 'Infinity', got {entry[_FLOAT]!r}")
+    return float(entry[_FLOAT])
 
 
 def _unknown(model_type: str) -> str:

@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 import torch
-import torch.distributed as dist
 
 from areal.experimental.models.archon.model_args import DecoderArgs
 from areal.experimental.models.archon.parallel.activation import ActivationCheckpointConfig
@@ -36,13 +35,6 @@ MODELS = {
     "delta net": (replace(DENSE, layers=(replace(LAYER, mixer=DELTA),)), 5),
 }
 """Arguments, and the graphs of a layer: cut where tokens meet, which stays eager."""
-
-
-@pytest.fixture(autouse=True)
-def no_group_of_other_tests() -> None:
-    """Two ranks are pretended, which is done only where there is no group: engines of other tests leave theirs."""
-    if dist.is_initialized():
-        dist.destroy_process_group()
 
 
 @pytest.fixture

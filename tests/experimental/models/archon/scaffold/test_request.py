@@ -33,6 +33,13 @@ def test_floats_that_json_lacks_are_read_as_save_pretrained_writes_them(tmp_path
     assert read_request(str(tmp_path)).config.time_step_limit[1] == float("inf")
 
 
+def test_float_that_is_no_text_is_wrong_usage(tmp_path):
+    file = tmp_path / "config.json"
+    file.write_text('{"model_type": "granite", "eps": {"__float__": null}}')
+    with pytest.raises(UsageProblem, match="expected a string in '__float__'"):
+        read_request(str(file))
+
+
 def test_composite_config_stands_for_its_text_part_tied_as_the_whole(tmp_path):
     text = {"model_type": "gemma3_text", "hidden_size": 64}
     request = request_of(tmp_path, model_type="gemma3", text_config=text, tie_word_embeddings=False)
