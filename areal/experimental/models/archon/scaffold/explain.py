@@ -107,7 +107,7 @@ def _split_anyhow(where: str, terms: Terms, index: Sequence[int], values: Sequen
     others = [v for v, first in zip(values, is_first) if not first]
     if agree([others[0]] * len(others), others):  # two constants
         return _split(where, terms, index, values, is_first, depth)
-    for predicate, mask in sorted(zip(terms.predicates, terms.masks), key=lambda pair: pair[0].cost):
+    for mask, predicate in _distinct_predicates(terms, index).items():
         is_first = [bool(mask >> n & 1) for n in index]
         if all(is_first) or not any(is_first):
             continue
@@ -119,28 +119,42 @@ def _split_anyhow(where: str, terms: Terms, index: Sequence[int], values: Sequen
                 break
             nodes.append(Leaf(code))
         if len(nodes) == 2:
-            return Choice(predicate.code, nodes[0], nodes[1])
+            return Choice(predicate, nodes[0], nodes[1])
     if (found := _split_by_two(terms, index, values)) is not None:
         return found
     raise _unexplained(where, terms, index, values)
 
 
 def _split_by_two(terms: Terms, index: Sequence[int], values: Sequence[Any]) -> Choice | None:
-    """A constant where two predicates hold together (or one of them does), an expression elsewhere."""
-    scope = sum(1 << n for n in index)
-    distinct: dict[int, str] = {}
-    for predicate, mask in sorted(zip(terms.predicates, terms.masks), key=lambda pair: pair[0].cost):
-        distinct.setdefault(mask & scope, predicate.code)
-    for (p, p_code), (q, q_code) in combinations(distinct.items(), 2):
+    """A constant where two predicates hold together (or one of them does), one term or another constant elsewhere."""
+    for (p, p_code), (q, q_code) in combinations(_distinct_predicates(terms, index).items(), 2):
         for mask, code in ((p & q, f"{p_code} and {q_code}"), (p | q, f"{p_code} or {q_code}")):
             inside = [(n, v) for n, v in zip(index, values) if mask >> n & 1]
             outside = [(n, v) for n, v in zip(index, values) if not mask >> n & 1]
             if len(inside) < 2 or not outside or not agree([inside[0][1]] * len(inside), [v for _, v in inside]):
                 continue
-            other = _simple([n for n, _ in outside], [v for _, v in outside], terms)
+            other = _one_term([n for n, _ in outside], [v for _, v in outside], terms)
             if other is not None:
                 return Choice(code, Leaf(constant([inside[0][1]])), Leaf(other))
     return None
+
+
+def _distinct_predicates(terms: Terms, index: Sequence[int]) -> dict[int, str]:
+    """The cheapest predicate for each set of points of `index` (as bits) that any of them picks."""
+    scope = sum(1 << n for n in index)
+    distinct: dict[int, str] = {}
+    for predicate, mask in sorted(zip(terms.predicates, terms.masks), key=lambda pair: pair[0].cost):
+        distinct.setdefault(mask & scope, predicate.code)
+    return distinct
+
+
+def _one_term(index: Sequence[int], values: Sequence[Any], terms: Terms) -> str | None:
+    """A constant or one term as it is: cheap enough for every pair of predicates."""
+    if agree([values[0]] * len(values), values):
+        return constant(values)
+    usable = terms.strings() if all(isinstance(v, str) for v in values) else terms.numbers
+    found = (t.code for t in sorted(usable, key=lambda t: t.cost) if agree([t.values[n] for n in index], values))
+    return next(found, None)
 
 
 def _simple(index: Sequence[int], values: Sequence[Any], terms: Terms) -> str | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, get_args, get_type_hints
 
@@ -94,7 +94,8 @@ def relate(study: Study, rules: list[Rule], rope_kinds: Sequence[str], failed_ro
     layer_points = [
         Point(p.fields, p.hf, i) for p, s in zip(points, samples) for i in range(len(s.observation.args.layers))
     ]
-    layers = with_one_group_rule([layer for s in samples for layer in s.observation.args.layers])
+    observed = [layer for s in samples for layer in s.observation.args.layers]
+    layers = with_one_group_rule(without_idle_groups(observed, [_switches(point) for point in layer_points]))
     usual_heads = _heads_are_usual(layer_points, layers)
     extra = []
     if usual_heads:
@@ -116,6 +117,30 @@ def relate(study: Study, rules: list[Rule], rope_kinds: Sequence[str], failed_ro
     if family.rope is None and any(p.fields.get("rope_parameters") for p in points):
         family.ignored.append("rope_parameters")  # no layer rotates, whatever they were in the samples
     return family
+
+
+def without_idle_groups(layers: Sequence[LayerArgs], switches: Sequence[Hashable]) -> list[LayerArgs]:
+    """Layers whose routers choose among all groups have none, where equal switches elsewhere turn groups off (DeepSeek-V2's
+    greedy method): the two compute the same, so that one observation alone cannot tell."""
+    limits: dict[Hashable, set[bool]] = {}
+    for layer, switch in zip(layers, switches, strict=True):
+        if isinstance(layer.ffn, MoEArgs) and not _is_idle(layer.ffn):
+            limits.setdefault(switch, set()).add(layer.ffn.router.num_groups > 1)
+    return [
+        replace(layer, ffn=replace(layer.ffn, router=replace(layer.ffn.router, num_groups=1, num_limited_groups=1)))
+        if isinstance(layer.ffn, MoEArgs) and _is_idle(layer.ffn) and limits.get(switch) == {False}
+        else layer
+        for layer, switch in zip(layers, switches, strict=True)
+    ]
+
+
+def _is_idle(moe: MoEArgs) -> bool:
+    return moe.router.num_limited_groups == moe.router.num_groups > 1
+
+
+def _switches(point: Point) -> Hashable:
+    """The words and flags of a point's config."""
+    return tuple(sorted((name, value) for name, value in point.fields.items() if isinstance(value, bool | str)))
 
 
 def with_one_group_rule(layers: Sequence[LayerArgs]) -> list[LayerArgs]:

@@ -22,6 +22,7 @@ from areal.experimental.models.archon.scaffold.relate import (
     _classify_fields,
     codes_that_need_values,
     with_one_group_rule,
+    without_idle_groups,
 )
 from areal.experimental.models.archon.scaffold.sensitivity import FieldStudy, Study
 
@@ -40,6 +41,14 @@ def test_routers_that_leave_no_group_out_get_the_rule_of_those_that_do():
     assert got == [
         replace(layer.ffn.router, group_reduce="max", masked_score="zero") for layer in (limiting, every, single)
     ]
+
+
+def test_choice_among_all_groups_is_none_where_equal_switches_turn_groups_off():
+    limiting, every = layer_of(num_groups=4, num_limited_groups=2), layer_of(num_groups=4, num_limited_groups=4)
+    single = layer_of()
+    got = without_idle_groups([single, every, limiting, every], ["greedy", "greedy", "limited", "limited"])
+    assert got == [single, single, limiting, every]
+    assert without_idle_groups([every], ["alone"]) == [every]
 
 
 def test_rules_of_groups_that_differ_are_left_to_be_explained():
