@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Base of models that run their micro-batches one after another, each forward followed by its backward.
 
-Engines derive from it; a derived model supplies `logprobs` (a critic: `values`) for one packed micro-batch, and its weights.
+Engines derive from it; a derived model supplies `logprobs` for one packed micro-batch (one that may be a critic: `outputs_of`),
+and its weights.
 """
 
 from __future__ import annotations
@@ -23,13 +24,10 @@ from areal.utils.data import MicroBatchList
 class SequentialModel(ABC):
     """The part of `PackedModel` that only depends on the forward of one micro-batch."""
 
-    def __init__(
-        self, module: nn.Module, hidden_matrices: set[str], device: torch.device, is_critic: bool = False
-    ) -> None:
+    def __init__(self, module: nn.Module, hidden_matrices: set[str], device: torch.device) -> None:
         self.module = module
         self.hidden_matrices = hidden_matrices
         self.device = device
-        self.is_critic = is_critic
 
     @property
     def num_parameters(self) -> int:
@@ -49,10 +47,6 @@ class SequentialModel(ABC):
     @abstractmethod
     def logprobs(self, inputs: PackedInputs, temperature: float, with_entropy: bool) -> tuple[Tensor, Tensor | None]:
         """Log-probs of the labels and entropies, float32 `[U]`; collective where parameters are sharded."""
-
-    def values(self, inputs: PackedInputs) -> Tensor:
-        """A critic's values, float32 `[T]`; never called with shared prefixes."""
-        raise NotImplementedError(f"{type(self).__name__} has no critic")
 
     @abstractmethod
     def set_gradient_sync(self, is_last: bool) -> None:
@@ -100,7 +94,7 @@ class SequentialModel(ABC):
         """The packed inputs of a micro-batch, with rows that sequences share where model and lengths allow it."""
         # Long sequences go through kernels that want their rows side by side.
         is_short = micro_batch["max_seqlen"] <= MAX_DENSE_LENGTH
-        return self.pack(micro_batch, is_short and not self.is_critic and self.shares_prefixes, is_dummy)
+        return self.pack(micro_batch, is_short and self.shares_prefixes, is_dummy)
 
     def outputs_of(
         self, inputs: PackedInputs, num_tokens: int, temperature: float, with_entropy: bool
@@ -109,8 +103,6 @@ class SequentialModel(ABC):
 
         Prediction aligned; the log-prob at the last token of each sequence is 0. `num_tokens` is T: `pack` may have added some.
         """
-        if self.is_critic:
-            return (self.values(inputs)[:num_tokens],)
         logprobs, entropy = self.logprobs(inputs, temperature, with_entropy)
         logprobs = inputs.per_token(logprobs).masked_fill(~inputs.has_label, 0.0)[:num_tokens]
         return (logprobs,) if entropy is None else (logprobs, inputs.per_token(entropy)[:num_tokens])

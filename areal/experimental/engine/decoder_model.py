@@ -38,14 +38,14 @@ class DecoderModel(SequentialModel):
     def __init__(
         self, module: ScoringDecoder, setup: DecoderSetup, config: ArchonEngineConfig, topology: ArchonTopology
     ) -> None:
-        super().__init__(module, hidden_matrices(module), topology.device, setup.args.is_critic)
+        super().__init__(module, hidden_matrices(module), topology.device)
         self._weights = StoredWeights(module, setup, topology)
         self._experts = ExpertBalance([module], bool(setup.args.moe_layers), config, topology)
         self._setup = setup
         self._topology = topology
         can_share = can_share_prefixes(setup.args, topology.device.type, setup.compute_dtype)
         # Context-parallel ranks cut labels like tokens, which shared rows have fewer of.
-        self._shares_prefixes = can_share and not topology.dims.cp_enabled
+        self._shares_prefixes = can_share and not topology.dims.cp_enabled and not setup.args.is_critic
 
     @property
     def num_parameters(self) -> int:
@@ -73,9 +73,13 @@ class DecoderModel(SequentialModel):
         scores_US = scores_1US.squeeze(0)
         return scores_US[:, 0], scores_US[:, 1] if with_entropy else None
 
-    def values(self, inputs: PackedInputs) -> Tensor:
-        """See `SequentialModel`."""
-        return self._run(inputs, None, 1.0, False).flatten().float()
+    def outputs_of(
+        self, inputs: PackedInputs, num_tokens: int, temperature: float, with_entropy: bool
+    ) -> tuple[Tensor, ...]:
+        """See `SequentialModel`; of a critic its values, float32."""
+        if self._setup.args.is_critic:
+            return (self._run(inputs, None, 1.0, False).flatten().float()[:num_tokens],)
+        return super().outputs_of(inputs, num_tokens, temperature, with_entropy)
 
     def _run(self, inputs: PackedInputs, labels: Tensor | None, temperature: float, with_entropy: bool) -> Tensor:
         layout, dims = inputs.layout, self._topology.dims

@@ -74,9 +74,8 @@ def compute_advantages(
     score_B = shaped_B
     if config.reward_norm is not None:
         # Rows without a trained token (the dummy of a rank without work) must not shift a batch mean.
-        score_B = Normalization(config.reward_norm)(
-            shaped_B, mask_BS.any(1), reduce_group=reduce_group, group_sizes=group_sizes
-        )
+        normalize = Normalization(config.reward_norm)
+        score_B = normalize(shaped_B, mask_BS.any(1), reduce_group=reduce_group, group_sizes=group_sizes)
     if config.mask_no_eos_with_zero:
         score_B = torch.where(_require(data, "truncated", "mask_no_eos_with_zero"), 0.0, score_B)
     reward_BS = kl_BS + place_on_last_trained(score_B, mask_BS)
@@ -87,9 +86,8 @@ def compute_advantages(
         reward_BS, mask_BS, config.discount, config.gae_lambda, values_BS, bootstrap_B
     )
     if config.adv_norm is not None:
-        advantages_BS = Normalization(config.adv_norm)(
-            advantages_BS, mask_BS, reduce_group=reduce_group, group_sizes=group_sizes
-        )
+        normalize = Normalization(config.adv_norm)
+        advantages_BS = normalize(advantages_BS, mask_BS, reduce_group=reduce_group, group_sizes=group_sizes)
     found = {
         "loss_mask": mask_BS.float(),
         "logprobs": old_BS,
@@ -101,11 +99,13 @@ def compute_advantages(
     }
     if prox_BS is not None:
         found["prox_logp"] = prox_BS
-    return found | {
-        name: torch.where(mask_BS, to_prediction_alignment(data[name]), -1)
-        for name in ("versions", "turn_ids")
-        if name in data
-    }
+    return found | _labels_of_trained(data, mask_BS)
+
+
+def _labels_of_trained(data: dict[str, Tensor], mask_BS: Tensor) -> dict[str, Tensor]:
+    """Versions and turns of the trained predictions, -1 elsewhere."""
+    names = [name for name in ("versions", "turn_ids") if name in data]
+    return {name: torch.where(mask_BS, to_prediction_alignment(data[name]), -1) for name in names}
 
 
 def place_on_last_trained(score_B: Tensor, mask_BS: Tensor) -> Tensor:

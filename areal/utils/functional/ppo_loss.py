@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from areal.utils.functional.rejection import apply_rejection_sampling, log_behave_ratio
+from areal.utils.functional.rejection import RejectionSamplingResult, apply_rejection_sampling, log_behave_ratio
 from areal.utils.functional.segments import Segments
 
 if TYPE_CHECKING:
@@ -50,8 +50,7 @@ def ppo_actor_loss_fn(
     Args:
         logprobs: current policy, with gradient; `[B, S]` or packed `[T]`, prediction aligned like all of them.
         proximal_logprobs, old_logprobs: policies at the start of the update and at sampling.
-        loss_mask: bool.
-        eps_clip_higher: None means `eps_clip`. c_clip: None is off, else > 1.
+        loss_mask: bool. eps_clip_higher: None means `eps_clip`. c_clip: None is off, else > 1.
         rejection_sampling: filter on w; None trains on all tokens.
         cu_seqlens: `[N + 1]`, needed for packed data at sequence level.
         use_behave_weight: multiply by w; independent of the filter.
@@ -68,40 +67,27 @@ def ppo_actor_loss_fn(
     _check(loss_mask, c_clip, importance_sampling_level, reduction)
     sequence_level = importance_sampling_level == "sequence"
     segments = Segments(logprobs, cu_seqlens) if sequence_level or reduction == "sequence" else None
-
     ratio_segments = segments if sequence_level else None
-
     log_ratio = torch.where(loss_mask, logprobs.float() - proximal_logprobs.detach().float(), 0)
     ratio = _ratio(log_ratio, loss_mask, ratio_segments)
-    advantages = advantages.detach().float()
-    if sequence_level:
-        advantages = segments.spread(segments.mean(advantages, loss_mask))
-
+    advantages = _of_level(advantages.detach().float(), loss_mask, ratio_segments)
     log_behave = log_behave_ratio(proximal_logprobs, old_logprobs, loss_mask)
-    kept, weight, filtered_fraction = loss_mask, _ratio(log_behave, loss_mask, ratio_segments), log_behave.new_zeros(())
+    filtered = _unfiltered(log_behave, loss_mask, ratio_segments)
     if rejection_sampling is not None:
         filtered = apply_rejection_sampling(proximal_logprobs, old_logprobs, loss_mask, cu_seqlens, rejection_sampling)
-        kept, weight = filtered.loss_mask, filtered.behave_imp_weight
-        filtered_fraction = filtered.filtered_fraction
-
-    upper = 1 + (eps_clip if eps_clip_higher is None else eps_clip_higher)
-    loss_t, is_clipped, is_dual_clipped = _clipped_surrogate(advantages, ratio, 1 - eps_clip, upper, c_clip)
+    bounds = (1 - eps_clip, 1 + (eps_clip if eps_clip_higher is None else eps_clip_higher))
+    loss_t, clips = _clipped_surrogate(advantages, ratio, bounds, c_clip)
     if use_behave_weight:
-        loss_t = loss_t * weight
-
+        loss_t = loss_t * filtered.behave_imp_weight
     stats = {
         "loss": loss_t,
         "importance_weight": ratio,
         "approx_kl": log_ratio,
-        "clip_mask": is_clipped & loss_mask,
-        "dual_clip_mask": is_dual_clipped & loss_mask,
         "behave_approx_kl": log_behave,
-        "behave_imp_weight": weight,
-        "behave_mask": kept,
-        "filtered_fraction": filtered_fraction,
-        **_counts(loss_mask, kept),
+        **{name: mask & loss_mask for name, mask in clips.items()},
+        **_filter_stats(filtered, loss_mask),
     }
-    loss = _reduce(loss_t, kept, loss_mask, segments if reduction == "sequence" else None)
+    loss = _reduce(loss_t, filtered.loss_mask, loss_mask, segments if reduction == "sequence" else None)
     return loss, {name: value.detach() for name, value in stats.items()}
 
 
@@ -118,23 +104,26 @@ def _check(loss_mask: Tensor, c_clip: float | None, level: str, reduction: str) 
 
 def _ratio(log_ratio: Tensor, loss_mask: Tensor, segments: Segments | None) -> Tensor:
     """Probability ratio of each token, or the geometric mean of its sequence; 0 outside the mask."""
-    if segments is not None:
-        log_ratio = segments.spread(segments.mean(log_ratio, loss_mask))
-    return torch.where(loss_mask, log_ratio.exp(), 0)
+    return torch.where(loss_mask, _of_level(log_ratio, loss_mask, segments).exp(), 0)
+
+
+def _of_level(x: Tensor, loss_mask: Tensor, segments: Segments | None) -> Tensor:
+    """Each token's own value, or the mean of its sequence."""
+    return x if segments is None else segments.spread(segments.mean(x, loss_mask))
 
 
 def _clipped_surrogate(
-    advantages: Tensor, ratio: Tensor, lower: float, upper: float, c_clip: float | None
-) -> tuple[Tensor, Tensor, Tensor]:
+    advantages: Tensor, ratio: Tensor, bounds: tuple[float, float], c_clip: float | None
+) -> tuple[Tensor, dict[str, Tensor]]:
     """Loss of each token, and where the clip and the dual clip decided it."""
     unclipped = -advantages * ratio
-    clipped = -advantages * ratio.clamp(lower, upper)
+    clipped = -advantages * ratio.clamp(*bounds)
     loss_t = torch.maximum(unclipped, clipped)
-    is_clipped = unclipped < clipped
+    clips = {"clip_mask": unclipped < clipped, "dual_clip_mask": torch.zeros_like(ratio, dtype=torch.bool)}
     if c_clip is None:
-        return loss_t, is_clipped, torch.zeros_like(is_clipped)
-    bound = c_clip * advantages.abs()
-    return torch.minimum(loss_t, bound), is_clipped, bound < loss_t
+        return loss_t, clips
+    limit = c_clip * advantages.abs()
+    return torch.minimum(loss_t, limit), clips | {"dual_clip_mask": limit < loss_t}
 
 
 def _reduce(loss_t: Tensor, kept: Tensor, loss_mask: Tensor, segments: Segments | None) -> Tensor:
@@ -145,9 +134,21 @@ def _reduce(loss_t: Tensor, kept: Tensor, loss_mask: Tensor, segments: Segments 
     return per_seq.sum() / (num_tokens > 0).sum().clamp(min=1)
 
 
-def _counts(loss_mask: Tensor, kept: Tensor) -> dict[str, Tensor]:
-    num_total, num_kept = loss_mask.sum(), kept.sum()
+def _unfiltered(log_behave: Tensor, loss_mask: Tensor, segments: Segments | None) -> RejectionSamplingResult:
+    """What the filter decides where there is none: all tokens, with their importance weights."""
+    return RejectionSamplingResult(
+        loss_mask=loss_mask,
+        behave_imp_weight=_ratio(log_behave, loss_mask, segments),
+        filtered_fraction=log_behave.new_zeros(()),
+    )
+
+
+def _filter_stats(filtered: RejectionSamplingResult, loss_mask: Tensor) -> dict[str, Tensor]:
+    num_total, num_kept = loss_mask.sum(), filtered.loss_mask.sum()
     return {
+        "behave_imp_weight": filtered.behave_imp_weight,
+        "behave_mask": filtered.loss_mask,
+        "filtered_fraction": filtered.filtered_fraction,
         "n_total_tokens": num_total,
         "n_valid_tokens": num_kept,
         "n_masked_tokens": num_total - num_kept,
