@@ -28,7 +28,7 @@ def gradient_norm(params: Iterable[nn.Parameter], dims: ArchonParallelDims) -> f
     total = torch.zeros((), dtype=torch.float64, device=dims.device_type)
     stage_ranks = dims.world_size // dims.pp
     if grads:
-        norms = torch.stack(torch._foreach_norm([_local(grad) for grad in grads], 2, dtype=torch.float32))
+        norms = torch.stack(torch._foreach_norm([local_part(grad) for grad in grads], 2, dtype=torch.float32))
         weights = norms.new_tensor([num_shards(grad) / stage_ranks for grad in grads])
         total += (norms.double().square() * weights).sum().to(total.device)
     if dims.world_size > 1:
@@ -47,7 +47,7 @@ def clip_gradients(
     total = gradient_norm([param for param in params if id(param) not in others], dims)
     scale = max_norm / (total + 1e-6)
     if math.isfinite(total) and scale < 1.0:
-        torch._foreach_mul_([_local(param.grad) for param in params if param.grad is not None], scale)
+        torch._foreach_mul_([local_part(param.grad) for param in params if param.grad is not None], scale)
     return total
 
 
@@ -60,5 +60,6 @@ def num_shards(grad: Tensor) -> int:
     return math.prod(size for size, placement in sizes if not isinstance(placement, Replicate))
 
 
-def _local(grad: Tensor) -> Tensor:
+def local_part(grad: Tensor) -> Tensor:
+    """What this rank holds of a gradient."""
     return grad.to_local() if isinstance(grad, DTensor) else grad

@@ -13,9 +13,9 @@ from collections.abc import Sequence
 import torch
 import torch.distributed as dist
 from torch import nn
-from torch.distributed.tensor import DTensor
 
 from areal.experimental.models.archon.parallel.dims import ArchonParallelDims
+from areal.experimental.models.archon.parallel.gradients import local_part
 from areal.experimental.models.archon.parallel.scoring import ScoringDecoder
 
 
@@ -42,13 +42,13 @@ class TiedMatrix:
     def sum_gradients(self) -> None:
         """Add the other rank's gradient, once a step; both compute the same sum, bit by bit."""
         assert self.matrix.grad is not None, "a step reaches both ends of the pipeline"
-        gradient = self.matrix.grad
-        own = (gradient.to_local() if isinstance(gradient, DTensor) else gradient).contiguous()
-        other = torch.empty_like(own)
+        own = local_part(self.matrix.grad)
+        sent = own.contiguous()
+        other = torch.empty_like(sent)
         exchange = [
-            dist.P2POp(dist.isend, own, group=self._group, group_peer=self._peer),
+            dist.P2POp(dist.isend, sent, group=self._group, group_peer=self._peer),
             dist.P2POp(dist.irecv, other, group=self._group, group_peer=self._peer),
         ]
         for work in dist.batch_isend_irecv(exchange):
             work.wait()
-        (gradient.to_local() if isinstance(gradient, DTensor) else gradient).add_(other)
+        own.add_(other)

@@ -32,7 +32,7 @@ def failures(spec: ModelSpec, model_type: str, observed: PreTrainedConfig) -> li
     found: list[CheckResult] = []
     for index, config in enumerate(configs):
         taken = _taken(spec, config, observed)
-        if taken is not None and _has_oracle(taken):
+        if taken is not None and has_oracle(taken):
             results = prove_config(spec, taken, label=f"{model_type}[{index}]")
             found += [result for result in results if not result.passed]
     return found
@@ -61,9 +61,9 @@ def _taken(spec: ModelSpec, config: PreTrainedConfig, observed: PreTrainedConfig
     return None
 
 
-def _has_oracle(config: PreTrainedConfig) -> bool:
-    """Whether HF builds a random model of it that rounding does not move."""
-    case = Case(None, config, Path())  # type: ignore[arg-type] - only its HF model is made
+def has_oracle(config: PreTrainedConfig, seed: int = 0) -> bool:
+    """Whether HF builds a random model of a config that rounding does not move."""
+    case = Case(None, config, Path(), seed=seed)  # type: ignore[arg-type] - only its HF model is made
     try:
         return case.hf_model is not None
     except BUILD_ERRORS:

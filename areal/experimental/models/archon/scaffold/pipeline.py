@@ -26,7 +26,6 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_N
 
 from areal.experimental.models.archon.model_args import AttentionArgs
 from areal.experimental.models.archon.proof import oracle
-from areal.experimental.models.archon.proof.case import Case
 from areal.experimental.models.archon.scaffold import given
 from areal.experimental.models.archon.scaffold.combinations import try_combinations
 from areal.experimental.models.archon.scaffold.findings import Ambiguous, Refused, Unexplained
@@ -38,6 +37,7 @@ from areal.experimental.models.archon.scaffold.hf_model import (
     random_tokens,
     trace,
 )
+from areal.experimental.models.archon.scaffold.hold_out import has_oracle
 from areal.experimental.models.archon.scaffold.relate import Family, relate
 from areal.experimental.models.archon.scaffold.rope_study import study_ropes
 from areal.experimental.models.archon.scaffold.rule_conditions import conditions
@@ -128,7 +128,7 @@ def discover(
         label: values
         for label, values in variants.items()
         if all(values.get(n, allowed[0]) in allowed for n, allowed in family.expected.items() if allowed)
-        and _has_oracle(study.base, values)
+        and has_oracle(type(study.base).from_dict(values))
     }
     if family.rope is not None and family.rope.whole_heads:
         ignored = [label for label in variants if label.startswith("rope_parameters=") and label.endswith("share")]
@@ -220,21 +220,12 @@ def _is_steady(config: PreTrainedConfig) -> bool:
 
 def _seeds(base: PreTrainedConfig) -> tuple[int, ...]:
     """Seeds of the proof of the base."""
-    steady = (seed for seed in range(MAX_SEEDS) if _has_oracle(base, base.to_dict(), seed))
+    steady = (seed for seed in range(MAX_SEEDS) if has_oracle(base, seed))
     if not (found := tuple(itertools.islice(steady, len(SEEDS)))):
         raise Unexplained(
             "model", "rounding moves the results of every random model of it, so that nothing can be compared"
         )
     return found
-
-
-def _has_oracle(base: PreTrainedConfig, values: dict[str, Any], seed: int = 0) -> bool:
-    """Whether the proof finds a random model of a config that rounding does not move."""
-    case = Case(None, type(base).from_dict(values), Path(), seed=seed, label="variant")  # type: ignore[arg-type]
-    try:
-        return case.hf_model is not None
-    except ValueError:
-        return False
 
 
 def _switched(study: Study) -> dict[str, Sample]:
